@@ -1,0 +1,1 @@
+"""The only code that imports bpy; it runs inside headless Blender and needs nothing but numpy."""
