@@ -95,8 +95,8 @@ def use_device(name: str) -> str:
 
 
 def set_light(name: str) -> None:
-    """`studio`: a white sky and a soft sun from the front left above. `partdrag4d`: the published one,
-    a white sky and a point light at (5, 5, 5)."""
+    """`studio`: a white sky and a soft sun from the front left above. `partdrag4d`: the published
+    one, a white sky and a point light at (5, 5, 5)."""
     for light in list(bpy.data.lights):
         bpy.data.lights.remove(light)
     if name == "partdrag4d":

@@ -58,7 +58,7 @@ class Joint:
         parent, child: link indices.
         origin: [4, 4] joint frame to parent link frame at position 0.
         axis: [3] unit vector in the joint frame; zeros where fixed.
-        lower, upper: limits in radians or PartNet units; 0 and 2 pi where continuous, 0 where fixed.
+        lower, upper: limits in radians or PartNet units; 0 to 2 pi where continuous, 0 if fixed.
         part: the moved part's index in state names, -1 where fixed. It is the part's position in
             `mobility_v2.json`; the helper joint of a screw lid goes by its own URDF number.
     """
@@ -83,7 +83,8 @@ class Joint:
         A continuous joint turns over one revolution without repeating its end.
         """
         steps = states if self.type is JointType.CONTINUOUS else states - 1
-        return self.lower + k / steps * (self.upper - self.lower)
+        share = k / steps
+        return (1 - share) * self.lower + share * self.upper  # exactly the limits at both ends
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class ArticulatedObject:
     Attributes:
         id: PartNet-Mobility's number, or any name without underscores.
         category: such as `Microwave`.
-        source: where it came from, for the shard's record.
+        source: name of the folder or zip it was read from.
         links: in the URDF's order.
         joints: in the URDF's order, one for every link but the root.
 
@@ -132,6 +133,8 @@ class ArticulatedObject:
     def root(self) -> int:
         children = {j.child for j in self.joints}
         roots = [i for i in range(len(self.links)) if i not in children]
+        if not self.links:
+            raise ValueError("there is no link")
         if not roots:
             raise ValueError("the joints form a cycle: no link is the root")
         if len(roots) > 1:

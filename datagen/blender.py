@@ -14,16 +14,17 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import OpenEXR
 import psutil
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 
 from datagen.cameras import rig
+from datagen.image_codec import Frame
 from datagen.pool import WorkerLost
 from datagen.render_settings import Device, RenderSettings
 from datagen.source import ObjectFiles
@@ -38,21 +39,6 @@ class BlenderError(RuntimeError):
 
 class BlenderDied(WorkerLost):
     """Blender ended on its own; carries what it printed last."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One rendered view.
-
-    Attributes:
-        colour: [H, W, 4] sRGB ("Standard" view transform) with straight alpha.
-        depth: [H, W] along the optical axis in world units, infinite where there is nothing.
-        link: [H, W] link index, -1 where there is nothing.
-    """
-
-    colour: UInt8[np.ndarray, "H W 4"] = field(repr=False)
-    depth: Float[np.ndarray, "H W"] = field(repr=False)
-    link: Int[np.ndarray, "H W"] = field(repr=False)
 
 
 def blender_command(blender: str | None) -> list[str]:
@@ -238,12 +224,13 @@ def read_frame(path: Path) -> Frame:
         layers = {
             name.partition(".")[2]: channel.pixels for name, channel in file.channels().items()
         }
-    alpha = np.clip(layers["Combined.A"], 0.0, 1.0)
-    colour = np.stack([layers[f"Combined.{c}"] for c in "RGB"], axis=-1)
-    colour = linear_to_srgb(colour / np.maximum(alpha, 1e-6)[..., None])
-    rgba = np.concatenate([colour, alpha[..., None]], axis=-1)
-    rgba = np.round(255 * rgba).astype(np.uint8)
-    rgba[rgba[..., 3] == 0] = 0
     link = np.round(layers["IndexOB.X"]).astype(np.int16) - 1
     depth = np.where(link < 0, np.inf, layers["Depth.Z"]).astype(np.float32)
-    return Frame(rgba, depth, link)
+    alpha = np.clip(layers["Combined.A"], 0.0, 1.0)
+    covered = np.round(255 * alpha) > 0
+    premultiplied = np.stack([layers[f"Combined.{c}"][covered] for c in "RGB"], axis=-1)
+    opacity = alpha[covered][:, None]
+    colour = np.zeros((*alpha.shape, 4), np.uint8)
+    colour[covered, :3] = np.round(255 * linear_to_srgb(premultiplied / opacity))
+    colour[covered, 3:] = np.round(255 * opacity)
+    return Frame(colour, depth, link)

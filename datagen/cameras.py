@@ -42,7 +42,7 @@ class Rig:
 def look_at(
     eye: Float[np.ndarray, "*batch 3"], target: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "*batch 4 4"]:
-    """OpenCV camera-to-world matrices of cameras at `eye` that look at `target`, Z up in the picture."""
+    """OpenCV camera-to-world matrices of cameras at `eye` that look at `target`, Z upwards."""
     forward = target - eye
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
     right = np.cross(forward, [0.0, 0.0, 1.0])
@@ -90,8 +90,12 @@ def _partdrag4d() -> Rig:
 
 
 def rig(name: RigName) -> Rig:
-    """The rig of that name (Design: `ring` fills the frame, `partdrag4d` compares with the paper)."""
-    return _ring() if name == "ring" else _partdrag4d()
+    """The rig of that name: `ring` fills the frame, `partdrag4d` compares with the paper."""
+    if name == "ring":
+        return _ring()
+    if name == "partdrag4d":
+        return _partdrag4d()
+    raise ValueError(f"no rig is called {name!r}: ring, partdrag4d")
 
 
 def project(
@@ -102,8 +106,8 @@ def project(
     """Project world points.
 
     Returns:
-        Pixel coordinates (x, y), pixel centres at half-integers, and depth along the optical axis in
-        world units (negative behind the camera, where the pixels mean nothing).
+        Pixel coordinates (x, y), pixel centres at half-integers, and depth along the optical axis
+        in world units (negative behind the camera, where the pixels mean nothing).
     """
     rotation = camera_to_world[..., :3, :3]
     local = (points - camera_to_world[..., None, :3, 3]) @ rotation

@@ -195,13 +195,12 @@ def _faces(
 
 
 def _uniform_triangles(rows: list[bytes]) -> Int[np.ndarray, "F 3 3"] | None:
-    """Corners where all rows are triangles of one form (`a//c`, `a/b/c`, `a/b` or `a`), else None."""
-    for form, columns in TRIANGLE_FORMS:
-        if form.fullmatch(rows[0]):
+    """Corners where all rows are triangles of one of the usual forms, else None."""
+    for form, named in TRIANGLE_FORMS:
+        if all(map(form.fullmatch, rows)):
+            columns = named
             break
     else:
-        return None
-    if not all(map(form.fullmatch, rows)):
         return None
     words = b" ".join(rows).replace(b"/", b" ").split()
     values = np.fromiter(map(int, words), np.int64, len(words)).reshape(len(rows), 3, -1)

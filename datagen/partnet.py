@@ -48,7 +48,7 @@ def read_object(path: Path | ObjectFiles) -> ArticulatedObject:
     joints = tuple(_read_joint(files, e, indices, parts) for e in joint_elements)
     joints = _number_helpers(joints)
     try:
-        obj = ArticulatedObject(files.id, _category(files), str(files.path), links, joints)
+        obj = ArticulatedObject(files.id, _category(files), files.path.name, links, joints)
     except ValueError as error:
         raise ObjectError(files.id, URDF, str(error)) from error
     _note_missing(files, obj)

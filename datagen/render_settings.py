@@ -40,5 +40,5 @@ PRESETS: dict[str, RenderSettings] = {
     "standard": RenderSettings("ring", 256, 6, 0.0, "fast", 4, "studio"),
     "partdrag4d": RenderSettings("partdrag4d", 512, 128, 0.0, "high", 4, "partdrag4d"),
 }
-"""`preview` to look at, `standard` to train on (benchmarks/render_quality.py chose it), `partdrag4d`
-to compare with the published pictures."""
+"""`preview` to look at, `standard` to train on (chosen by benchmarks/render_quality.py),
+`partdrag4d` to compare with the published pictures."""

@@ -16,7 +16,7 @@ MAX_BYTES = 2 << 30
 
 
 class ObjectError(Exception):
-    """An object that cannot be used: which one, in which file, at which line or element, and why."""
+    """An object that cannot be used: which, in which file, at which line or element, and why."""
 
     def __init__(self, object_id: str, file: str, message: str, where: str = "") -> None:
         super().__init__(object_id, file, message, where)
@@ -33,8 +33,8 @@ class ObjectFiles:
     Names are looked up as written, then without regard to case. Nothing is ever unpacked to disk.
 
     Raises:
-        ObjectError: there is no such object, it is too large, the zip is broken, or a zip's entry or
-            a folder's link points outside of it.
+        ObjectError: there is no such object, it is too large, the zip is broken, or a zip's entry
+            or a folder's link points outside of it.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:

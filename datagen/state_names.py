@@ -1,14 +1,15 @@
 """The published names of states, `<object>_<part>_<k>_<others>`, to joint positions and back.
 
-`41083_0_3_3021` is object 41083 with part 0 at state index 3 of 0…5, part 3 at its lower limit and
-part 2 at its upper one. An object with one movable joint has no fourth field; joints that a name does
-not mention rest. With part indices of two digits a field can be read in more than one way: the number
-of joints settles most of these, and the other names of the same part, which hold the same two others
-at all four extremes, settle the rest.
+`41083_0_3_3021` is object 41083 with part 0 at state index 3 of 0…5, part 3 at its lower limit
+and part 2 at its upper one. An object with one movable joint has no fourth field; joints that a
+name does not mention rest. With part indices of two digits a field can be read in more than one
+way: the number of joints settles most of these, and the other names of the same part, which hold
+the same two others at all four extremes, settle the rest.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -19,6 +20,7 @@ from jaxtyping import Float
 from datagen.articulation import ArticulatedObject
 
 STATES_PER_PART = 6
+FIELDS = re.compile(r"(0|[1-9][0-9]?)_([0-9])(?:_([0-9]+))?")
 Others = tuple[tuple[int, int], ...]
 """(part, 0 for its lower or 1 for its upper limit) of the randomised parts, in the name's order."""
 
@@ -78,14 +80,13 @@ def split(object_id: str, name: str) -> tuple[int, int, str]:
         StateNameError: the name is not of this form, or of another object.
     """
     prefix = f"{object_id}_"
-    fields = name.removeprefix(prefix).split("_")
-    decimal = all(f.isdecimal() for f in fields)
-    if not name.startswith(prefix) or len(fields) not in (2, 3) or not decimal:
+    fields = FIELDS.fullmatch(name.removeprefix(prefix))
+    if not name.startswith(prefix) or fields is None:
         raise StateNameError(f"state {name!r} is not of the form {prefix}<part>_<k>_<others>")
-    part, k = int(fields[0]), int(fields[1])
+    part, k = int(fields[1]), int(fields[2])
     if k >= STATES_PER_PART:
         raise StateNameError(f"state {name!r}: its state index {k} is over {STATES_PER_PART - 1}")
-    return part, k, fields[2] if len(fields) == 3 else ""
+    return part, k, fields[3] or ""
 
 
 def decode(obj: ArticulatedObject, names: Iterable[str]) -> list[State]:

@@ -1,0 +1,234 @@
+"""`python -m datagen`: make sample objects, build shards of objects, look at them, check them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from datagen.blender import BlenderError
+from datagen.build import Build, BuildError, Executor, build
+from datagen.cameras import RigName
+from datagen.inspection import contact_sheet, summary, text
+from datagen.pool import Limits, WorkerLost
+from datagen.render_settings import PRESETS, Denoiser, Device, Light
+from datagen.samples import CATEGORIES, write_sample
+from datagen.shard_maker import Sampling
+from datagen.shards import ShardError, open_shards, read_manifest
+from datagen.states import Scheme
+from datagen.verification import verify_folder, verify_shard
+
+GENERATED = Path("data/generated")
+
+
+@dataclass(frozen=True)
+class BuildCommand:
+    """Render articulated objects into PartDrag-4D shards, one HDF5 file an object.
+
+    Started again after an interruption, it goes on where it stopped. Its exit status is 0 only
+    where every object asked for was made.
+    """
+
+    objects: tuple[Path, ...] = ()
+    """Object folders, zips, or folders of either, as PartNet-Mobility ships them. Default: eight
+    sample objects of our own, one a category, made on the spot."""
+    out: Path = GENERATED / "shards"
+    """Folder for the shards."""
+    categories: tuple[str, ...] = ()
+    """Only objects of these categories, such as Safe Toaster. Default: all."""
+    preset: Literal["preview", "standard", "partdrag4d"] = "standard"
+    """How pictures are made: preview (128 pixels, to look at), standard (256 pixels, to train on),
+    partdrag4d (512 pixels, the published rig and light, to compare). The options up to --light
+    change single settings of it."""
+    rig: RigName | None = None
+    """Where the twelve cameras stand."""
+    resolution: int | None = None
+    """Width and height of the pictures in pixels."""
+    samples: int | None = None
+    """Paths per pixel."""
+    adaptive_threshold: float | None = None
+    """Noise at which a pixel is done; 0 takes all samples everywhere."""
+    denoiser: Denoiser | None = None
+    """OpenImageDenoise's quality, or none."""
+    bounces: int | None = None
+    """Bounces of light between surfaces."""
+    light: Light | None = None
+    """studio: white sky and soft sun; partdrag4d: the published white sky and point light."""
+    scheme: Scheme = "uniform"
+    """How the other parts are placed while one moves: uniform in their range, or partdrag4d, the
+    published extremes of up to two others."""
+    draws: int = 1
+    """Random configurations of the other parts for each moved part (uniform)."""
+    state_list: Path | None = None
+    """File of published state names, one a line: exactly these states are rendered."""
+    min_share: float = 0.002
+    """Parts that cover a smaller share of the pixels in the input view that shows them best are
+    left out; 0 keeps all."""
+    points: int = 2048
+    """Surface points on each link, at least 2048."""
+    seed: int = 0
+    """Decides everything random; the same seed gives the same bytes."""
+    workers: int = 0
+    """Worker processes, each with a Blender of its own. 0: one a processor, as memory allows."""
+    executor: Executor = "local"
+    """Where the workers run: on this machine, or on a Ray cluster that shares the folders."""
+    ray_address: str | None = None
+    """The Ray cluster's address."""
+    device: Device = "CPU"
+    """What Cycles renders on."""
+    blender: str | None = None
+    """An installed Blender's program, in place of the bpy wheel."""
+    hang_seconds: float = 600.0
+    """A worker silent for longer is restarted and its object tried once more."""
+    worker_memory_gb: float = 4.0
+    """A worker larger than this is restarted and its object tried once more."""
+
+    def run(self) -> int:
+        overrides = {
+            name: value
+            for name in (
+                "rig",
+                "resolution",
+                "samples",
+                "adaptive_threshold",
+                "denoiser",
+                "bounces",
+                "light",
+            )
+            if (value := getattr(self, name)) is not None
+        }
+        if self.points < 2048:
+            raise BuildError(f"--points {self.points}: a shard holds at least 2048 points a part")
+        objects = self.objects or _sample_objects(self.seed)
+        request = Build(
+            objects,
+            self.out,
+            self.categories,
+            Sampling(self.scheme, self.draws, self.seed, self.points, self.min_share),
+            replace(PRESETS[self.preset], **overrides),
+            self.state_list,
+            self.workers,
+            self.executor,
+            self.ray_address,
+            self.blender,
+            self.device,
+            Limits(hang_s=self.hang_seconds, memory_bytes=int(self.worker_memory_gb * 1e9)),
+        )
+        result = build(request)
+        print(result.text())
+        return 0 if result.complete else 1
+
+
+def _sample_objects(seed: int) -> tuple[Path, ...]:
+    """The embedded default: one sample object a category."""
+    folder = GENERATED / "objects"
+    return tuple(write_sample(category, seed, folder) for category in CATEGORIES)
+
+
+@dataclass(frozen=True)
+class ObjectsCommand:
+    """Write sample objects of our own in PartNet-Mobility's layout: doors, drawers, lids, racks and
+    knobs, with sizes, colours and handles drawn from a seed."""
+
+    out: Path = GENERATED / "objects"
+    """Folder for the object folders."""
+    categories: tuple[str, ...] = CATEGORIES
+    """Which kinds of object."""
+    count: int = 1
+    """How many of each category."""
+    seed: int = 0
+    """The first object's seed; the others follow."""
+
+    def run(self) -> int:
+        unknown = [c for c in self.categories if c not in CATEGORIES]
+        if unknown:
+            raise BuildError(
+                f"no sample objects of category {', '.join(unknown)}; there are: "
+                f"{', '.join(CATEGORIES)}"
+            )
+        for category in self.categories:
+            for seed in range(self.seed, self.seed + self.count):
+                print(write_sample(category, seed, self.out))
+        return 0
+
+
+@dataclass(frozen=True)
+class InspectCommand:
+    """Say what shards hold, and draw a contact sheet: views by states, with drags."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """A shard, or a folder of shards."""
+    json: bool = False
+    """Print JSON in place of text."""
+    sheet: Path | None = None
+    """Write contact sheets: a PNG file for one shard, a folder of PNG files for a folder."""
+
+    def run(self) -> int:
+        shards = open_shards(self.path)
+        summaries = {name: summary(shard) for name, shard in shards.items()}
+        if self.json:
+            one = self.path.is_file()
+            print(json.dumps(next(iter(summaries.values())) if one else summaries, indent=1))
+        else:
+            print("\n\n".join(text(s) for s in summaries.values()))
+        if self.sheet:
+            for name, shard in shards.items():
+                file = self.sheet if self.path.is_file() else self.sheet / f"{name}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                contact_sheet(shard).save(file)
+                shard.close()
+        return 0
+
+
+@dataclass(frozen=True)
+class VerifyCommand:
+    """Check shards: schema, checksums, poses against joint positions, points against depth."""
+
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Shards, or folders of shards."""
+
+    def run(self) -> int:
+        bad = 0
+        for path in self.paths:
+            if path.is_dir():
+                reports = verify_folder(path)
+            else:
+                expected = read_manifest(path.parent).get(path.name)
+                reports = {path.name: verify_shard(path, expected)}
+            for name, faults in reports.items():
+                bad += bool(faults)
+                print(f"{name}: {'good' if not faults else f'{len(faults)} fault(s)'}")
+                for fault in faults:
+                    print(f"  {fault}")
+        return 1 if bad else 0
+
+
+def main() -> int:
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    command = tyro.extras.subcommand_cli_from_dict(
+        {
+            "build": BuildCommand,
+            "objects": ObjectsCommand,
+            "inspect": InspectCommand,
+            "verify": VerifyCommand,
+        },
+        prog="python -m datagen",
+        description=__doc__,
+    )
+    try:
+        return int(command.run())
+    except (BuildError, ShardError, BlenderError, WorkerLost, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; started again, it goes on where it stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
