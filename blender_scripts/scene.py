@@ -55,6 +55,7 @@ def configure(settings: dict[str, Any]) -> None:
                 "--samples, or another Blender"
             )
         cycles.denoiser = "OPENIMAGEDENOISE"
+        cycles.denoising_input_passes = "RGB"  # of a few samples, albedo and normal are no help
         if bpy.app.version >= (4, 2):  # older ones know one quality
             cycles.denoising_quality = settings["denoiser"].upper()
     bounces = settings["bounces"]

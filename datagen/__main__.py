@@ -167,6 +167,12 @@ class InspectCommand:
     """Print JSON in place of text."""
     sheet: Path | None = None
     """Write contact sheets: a PNG file for one shard, a folder of PNG files for a folder."""
+    views: tuple[int, ...] | None = None
+    """The sheets' columns. Default: all views."""
+    states: tuple[int, ...] | None = None
+    """The sheets' rows, by state number. Default: all, or an even choice of 24."""
+    cell: int = 128
+    """Width and height of the sheets' pictures in pixels."""
 
     def run(self) -> int:
         shards = open_shards(self.path)
@@ -179,8 +185,16 @@ class InspectCommand:
         if self.sheet:
             for name, shard in shards.items():
                 file = self.sheet if self.path.is_file() else self.sheet / f"{name}.png"
+                for kind, chosen, count in (
+                    ("view", self.views, len(shard.camera_to_world)),
+                    ("state", self.states, len(shard.states)),
+                ):
+                    if any(not 0 <= number < count for number in chosen or ()):
+                        raise ShardError(
+                            f"{name} has {kind}s 0 to {count - 1}, not all of {chosen}"
+                        )
                 file.parent.mkdir(parents=True, exist_ok=True)
-                contact_sheet(shard).save(file)
+                contact_sheet(shard, self.views, self.states, self.cell).save(file)
                 shard.close()
         return 0
 

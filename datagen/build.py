@@ -174,7 +174,9 @@ def _jobs(request: Build, summary: Summary) -> dict[str, Job]:
             summary.skipped[f"{obj.id} ({path})"] = f"same id as {jobs[obj.id].path}"
             continue
         states = tuple(listed[obj.id]) if listed is not None else None
-        jobs[obj.id] = Job(path, request.out, request.sampling, request.render, states)
+        jobs[obj.id] = Job(
+            path.resolve(), request.out.resolve(), request.sampling, request.render, states
+        )
     for name in listed or ():
         if name not in jobs and not request.categories:
             summary.skipped.setdefault(name, "in the state list, but not among the objects given")
@@ -238,12 +240,13 @@ def _make(
     request: Build, todo: list[Job], summary: Summary, manifest: dict[str, dict[str, Any]]
 ) -> None:
     workers, threads = worker_count(request.workers, len(todo))
-    make_worker = partial(ShardMaker, request.blender, request.device, threads)
     run: Callable[..., Any] = run_jobs
     if request.executor == "ray":
         from datagen import ray_pool
 
         run = partial(ray_pool.run_jobs, address=request.ray_address)
+        threads = 2  # each worker is given one processor of the cluster
+    make_worker = partial(ShardMaker, request.blender, request.device, threads)
     with StateBar(len(todo)) as bar:
 
         def on_event(job: Job, event: object) -> None:
@@ -300,11 +303,14 @@ def _settle(
 
 
 def worker_count(asked: int, jobs: int) -> tuple[int, int]:
-    """Workers, and processor threads for each."""
+    """Workers, and processor threads for each.
+
+    At least two: with one thread, Cycles keeps a second one spinning.
+    """
     processors = os.cpu_count() or 1
     fitting = max(1, psutil.virtual_memory().available // MEMORY_PER_WORKER)
     workers = max(1, min(asked or min(processors, fitting), jobs))
-    return workers, max(1, processors // workers)
+    return workers, max(2, processors // workers)
 
 
 class StateBar:

@@ -51,10 +51,11 @@ class Shard:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._file: h5py.File | None = None
+        self._frames: dict[str, h5py.Dataset] = {}
         self._pid = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_file": None, "_pid": 0}
+        return {"path": self.path, "_file": None, "_frames": {}, "_pid": 0}
 
     def close(self) -> None:
         """Close the file; it opens again when it is next needed."""
@@ -80,8 +81,15 @@ class Shard:
                 raise ShardError(
                     f"{self.path}: {FORMAT} version {VERSION} is needed, this is {found}"
                 )
-            self._file, self._pid = file, os.getpid()
+            self._file, self._frames, self._pid = file, {}, os.getpid()
         return self._file
+
+    def _frame_data(self, name: str) -> h5py.Dataset:
+        """A dataset of `frames/`, looked up once: that takes longer than reading a picture."""
+        file = self.file
+        if name not in self._frames:
+            self._frames[name] = file["frames"][name]
+        return self._frames[name]
 
     @cached_property
     def id(self) -> str:
@@ -189,15 +197,20 @@ class Shard:
 
     def visible(self, state: int, view: int) -> Bool[np.ndarray, "P"]:
         """Which surface points the depth map shows in front."""
-        bits = np.unpackbits(self.file["frames/visible"][state, view])
+        bits = np.unpackbits(self._frame_data("visible")[state, view])
         return bits[: len(self.points)].astype(bool)
 
     def picture(self, kind: str, state: int, view: int) -> bytes:
         """An encoded picture: `colour` is a WebP file, `depth` and `link` are PNG files."""
         ends = self._ends[kind]
-        index = np.ravel_multi_index((state, view), ends.shape)
+        if not (0 <= state < len(ends) and 0 <= view < ends.shape[1]):
+            raise IndexError(
+                f"{self.path} has states 0 to {len(ends) - 1} and views 0 to {ends.shape[1] - 1}, "
+                f"not state {state}, view {view}"
+            )
+        index = state * ends.shape[1] + view
         start = ends.flat[index - 1] if index else 0
-        return self.file[f"frames/{kind}"][start : ends.flat[index]].tobytes()
+        return self._frame_data(kind)[start : ends.flat[index]].tobytes()
 
     @cached_property
     def _ends(self) -> dict[str, Int[np.ndarray, "S V"]]:

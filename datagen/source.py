@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 MAX_BYTES = 2 << 30
 """What one object may unpack to, in bytes; PartNet-Mobility's largest is below 200 MB."""
 
+UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
+"""What zipfile raises on damaged zips."""
+
 
 class ObjectError(Exception):
     """An object that cannot be used: which, in which file, at which line or element, and why."""
@@ -67,7 +70,7 @@ class ObjectFiles:
             self._zip = zipfile.ZipFile(self.path)
         except FileNotFoundError:
             raise ObjectError(self.id, str(self.path), "no such file or folder") from None
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise ObjectError(self.id, str(self.path), f"not a readable zip: {error}") from error
         entries = [i for i in self._zip.infolist() if not i.filename.endswith("/")]
         for entry in entries:
@@ -132,7 +135,7 @@ class ObjectFiles:
             with self._zip.open(entry) as file:
                 # Asked for so many bytes, zipfile unpacks no more, whatever else the entry holds.
                 return file.read(entry.file_size)
-        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             raise ObjectError(self.id, name, f"cannot be read: {error}") from error
 
     def note(self, what: str, name: str) -> None:

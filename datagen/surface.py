@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 from jaxtyping import Float, Int
+from PIL import Image
 
 from datagen.articulation import ArticulatedObject, MeshReference, transform
 from datagen.obj_mesh import MAX_FACES, Material, MeshError, ObjMesh, parse_mtl, parse_obj
@@ -124,12 +126,23 @@ def _materials(files: ObjectFiles, visual: MeshReference, mesh: ObjMesh) -> list
     for name in mesh.materials:
         material = replace(known.get(name, Material()), name="")
         if material.texture:
-            texture = files.find(str(folder / material.texture))
-            if texture is None:
-                files.note("textures that are not there", material.texture)
-            material = replace(material, texture=texture or "")
+            material = replace(material, texture=_texture(files, folder / material.texture))
         materials.append(material)
     return materials
+
+
+def _texture(files: ObjectFiles, path: PurePosixPath) -> str:
+    """The name of a texture that can be read, or an empty one."""
+    found = files.find(str(path))
+    if found is None:
+        files.note("textures that are not there", str(path))
+        return ""
+    try:
+        Image.open(io.BytesIO(files.read(found)))
+    except (OSError, Image.DecompressionBombError):
+        files.note("textures that are no pictures", found)
+        return ""
+    return found
 
 
 def _corner_values(

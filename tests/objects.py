@@ -1,10 +1,13 @@
 """Small objects in PartNet-Mobility's layout, as files that a test can break one by one."""
 
+import io
 import json
 import zipfile
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+
+from PIL import Image
 
 Vector = tuple[float, float, float]
 Files = dict[str, bytes]
@@ -70,7 +73,7 @@ def box_obj(low: Vector, high: Vector, material: str = "paint") -> str:
 def object_files(parts: tuple[Part, ...] = CABINET) -> Files:
     """The files of an object made of `parts`: part i is `link_i`, moved by `joint_i`."""
     links, joints = ['<link name="base"/>'], []
-    files: dict[str, str] = {"textured_objs/paint.mtl": MTL, "images/paint.png": "a picture"}
+    files = {"textured_objs/paint.mtl": MTL}
     for i, part in enumerate(parts):
         mesh = f'<geometry><mesh filename="textured_objs/part-{i}.obj"/></geometry>'
         links.append(
@@ -94,7 +97,10 @@ def object_files(parts: tuple[Part, ...] = CABINET) -> Files:
     )
     files["semantics.txt"] = "".join(f"link_{i} {p.joint} {p.name}\n" for i, p in enumerate(parts))
     files["meta.json"] = json.dumps({"model_cat": "StorageFurniture"})
-    return {name: text.encode() for name, text in files.items()}
+    picture = io.BytesIO()
+    Image.new("RGB", (2, 2), "red").save(picture, "PNG")
+    encoded = {name: text.encode() for name, text in files.items()}
+    return {"images/paint.png": picture.getvalue(), **encoded}
 
 
 def _words(numbers: Vector) -> str:
