@@ -61,7 +61,7 @@ class Shard:
         """Close the file; it opens again when it is next needed."""
         if self._file is not None and self._pid == os.getpid():
             self._file.close()
-        self._file = None
+        self._file, self._frames = None, {}
 
     @property
     def file(self) -> h5py.File:
