@@ -273,7 +273,9 @@ class ShardMaker:
         points = np.einsum("pij,pj->pi", placed[:, :3, :3], contents.points) + placed[:, :3, 3]
         visible = visible_points(
             points,
+            contents.point_link,
             np.stack([f.depth for f in frames]),
+            np.stack([f.link for f in frames]),
             cameras,
             contents.rig.intrinsics(contents.resolution),
         )

@@ -116,8 +116,9 @@ def _images(contents: ShardContents, poses: Float[np.ndarray, "L 4 4"]) -> State
     frames = [_rasterise(poses, c, intrinsics, contents.resolution) for c in RIG.camera_to_world]
     points = transform(poses[contents.point_link], contents.points[:, None])[:, 0]
     depth = np.stack([frame.depth for frame in frames])
+    link = np.stack([frame.link for frame in frames])
     visible: Bool[np.ndarray, "V P"] = visible_points(
-        points, depth, RIG.camera_to_world, intrinsics
+        points, contents.point_link, depth, link, RIG.camera_to_world, intrinsics
     )
     return StateImages.encode(frames, visible, contents.depth_range)
 

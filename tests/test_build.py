@@ -22,6 +22,7 @@ from datagen.samples import write_sample
 from datagen.shard_maker import Sampling
 from datagen.shards import Shard, open_shards, read_manifest
 from datagen.verification import verify_folder
+from datagen.visibility import TOLERANCE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = replace(PRESETS["preview"], resolution=64, samples=1, bounces=0)
@@ -81,19 +82,22 @@ def test_shards_pass_their_own_verification(shards: Path) -> None:
     assert not any(reports.values()), reports
 
 
-def test_visible_points_of_the_moved_part_land_on_its_mask(shards: Path) -> None:
-    landed = []
+def test_points_that_the_depth_map_shows_land_on_their_part_of_the_link_mask(shards: Path) -> None:
+    landed, visible = [], []
     for shard in open_shards(shards).values():
         for s, state in enumerate(shard.states):
             moved = moved_points(shard, state.part)
-            points = shard.world_points(s)
+            points = shard.world_points(s)[moved]
             for view, camera in enumerate(shard.camera_to_world):
-                shown = moved & shard.visible(s, view)
-                pixels = np.floor(project(points[shown], camera, shard.intrinsics)[0]).astype(int)
-                on = shard.link(s, view)[pixels[:, 1], pixels[:, 0]]
-                landed += list(on == shard.point_link[shown])
+                pixels, distance = project(points, camera, shard.intrinsics)
+                column, row = np.floor(pixels).astype(int).T
+                in_front = np.abs(shard.depth(s, view)[row, column] - distance) < TOLERANCE
+                on_mask = shard.link(s, view)[row, column] == shard.point_link[moved]
+                landed += list(on_mask[in_front])
+                visible += list(shard.visible(s, view)[moved] == (in_front & on_mask))
     assert len(landed) > 10_000
     assert np.mean(landed) > 0.99
+    assert np.mean(visible) > 0.999
 
 
 def test_the_number_of_workers_does_not_change_a_byte(

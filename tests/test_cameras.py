@@ -176,21 +176,25 @@ def test_depths_of_all_points_are_in_range(seed):
     assert far - near == pytest.approx(1.02 * np.ptp(depth))
 
 
-def test_points_are_visible_on_the_depth_map_and_neither_behind_nor_beside_it():
+def test_points_are_visible_where_the_maps_show_their_link_at_their_depth():
     camera = np.eye(4)[None]
     intrinsics = np.array([[4.0, 0, 4], [0, 4, 4], [0, 0, 1]])
     depth = np.full((1, 8, 8), 2.0)
     depth[0, :, 0] = np.inf
+    link = np.full((1, 8, 8), 3)
+    link[0, 5, 5] = 4
     points = {
         (0, 0, 2.0): True,
         (0, 0, 2.5): False,
         (0, 0, 1.5): False,
         (0, 0, -2.0): False,
         (1.9, 1.9, 2.0): True,
+        (0.7, 0.7, 2.0): False,
         (2.1, 0, 2.0): False,
         (0, -2.1, 2.0): False,
         (-1.9, 0, 2.0): False,
         (0, 0, 0): False,
     }
-    seen = visible_points(np.array(list(points)), depth, camera, intrinsics)
+    own = np.full(len(points), 3)
+    seen = visible_points(np.array(list(points)), own, depth, link, camera, intrinsics)
     assert seen.tolist() == [list(points.values())]
