@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 class JointType(StrEnum):
@@ -162,6 +162,22 @@ class ArticulatedObject:
             lost = next(j for j in self.joints if j not in ordered)
             raise ValueError(f"joint {lost.name} is part of a cycle")
         return tuple(ordered)
+
+    @cached_property
+    def between(self) -> Bool[np.ndarray, "links links movable"]:
+        """Which joints decide how two links stand to each other: those that move one of them."""
+        moves = np.zeros((len(self.links), len(self.movable)), bool)
+        for column, joint in enumerate(self.movable):
+            moves[list(self.subtree(joint)), column] = True
+        return moves[:, None] != moves[None]
+
+    def column(self, part: int) -> int:
+        """The place of a part's joint among `movable`, and in arrays of joint positions.
+
+        Raises:
+            ValueError: there is no such movable part.
+        """
+        return [joint.part for joint in self.movable].index(part)
 
     def subtree(self, joint: Joint) -> tuple[int, ...]:
         """Indices of the links that `joint` moves: its child and everything below it."""

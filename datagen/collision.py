@@ -46,15 +46,11 @@ class CollisionModel:
                 hull = _hull(transform(piece.origin, points))
                 if hull is not None:
                     self._add(index, hull)
-        moved = [frozenset(obj.subtree(j)) for j in obj.movable]
-        movers = [
-            frozenset(m for m, s in enumerate(moved) if i in s) for i in range(len(obj.links))
-        ]
         self._pairs = np.array(
             [
                 (a, b)
                 for a, b in itertools.combinations(range(len(self._link)), 2)
-                if movers[self._link[a]] != movers[self._link[b]]
+                if obj.between[self._link[a], self._link[b]].any()
             ],
             dtype=int,
         ).reshape(-1, 2)

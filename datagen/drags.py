@@ -82,18 +82,9 @@ def sweeps(shard: Shard) -> list[list[int]]:
     while all the others hold still."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, state in enumerate(shard.states):
-        held = np.delete(state.positions, moved_column(shard, state.part))
+        held = np.delete(state.positions, shard.object.column(state.part))
         groups.setdefault((state.part, *held), []).append(index)
     return [sorted(group, key=lambda i: shard.states[i].k) for group in groups.values()]
-
-
-def moved_column(shard: Shard, part: int) -> int:
-    """The place of a part's joint among `shard.object.movable`, and in joint positions.
-
-    Raises:
-        ValueError: the object has no such movable part.
-    """
-    return [joint.part for joint in shard.object.movable].index(part)
 
 
 def moved_points(shard: Shard, part: int) -> Bool[np.ndarray, "P"]:
@@ -113,14 +104,14 @@ def moved_links(shard: Shard, part: int) -> tuple[int, ...]:
     Raises:
         ValueError: the object has no such movable part.
     """
-    return shard.object.subtree(shard.object.movable[moved_column(shard, part)])
+    return shard.object.subtree(shard.object.movable[shard.object.column(part)])
 
 
 def _one_part_moves(shard: Shard, source: int, target: int) -> bool:
     """Whether two states have the same moved part, at two positions, and all else alike."""
     a, b = shard.states[source], shard.states[target]
     differs = np.flatnonzero(a.positions != b.positions)
-    return a.part == b.part and differs.tolist() == [moved_column(shard, a.part)]
+    return a.part == b.part and differs.tolist() == [shard.object.column(a.part)]
 
 
 def _world(shard: Shard, state: int, point: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N 3"]:

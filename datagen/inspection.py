@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from datagen.articulation import JointType
-from datagen.drags import moved_column, moved_links, sample_drags, sweeps
+from datagen.drags import moved_links, sample_drags, sweeps
 from datagen.shards import Shard
 
 ROWS = 24
@@ -212,7 +212,7 @@ def _even_choice(count: int, most: int) -> list[int]:
 def _label(shard: Shard, state: int, goal: int | None) -> list[str]:
     """A state's name, what moves, and from where to where."""
     part = shard.states[state].part
-    column = moved_column(shard, part)
+    column = shard.object.column(part)
     joint = shard.object.movable[column]
     way = [state] if goal is None else [state, goal]
     values = [_position(joint.type, shard.states[i].positions[column]) for i in way]

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from datagen.articulation import ArticulatedObject
 from datagen.collision import CollisionModel
 from datagen.state_names import STATES_PER_PART, Others, State, encode, positions
 
 Scheme = Literal["uniform", "partdrag4d"]
-IsFree: TypeAlias = Callable[[Float[np.ndarray, "6 movable"], Float[np.ndarray, "6 movable"]], bool]
 
-TRIES = 16
-"""Random draws of a joint's position, or of a pair of parts, before it is given up."""
+Blame: TypeAlias = Callable[[Float[np.ndarray, "6 movable"]], Bool[np.ndarray, "movable"]]
+"""Given joint positions, which joints have part in a collision; none, where they are free."""
+
+TRIES = 32
+"""How often joints that collide, or a pair of parts, are drawn again before it is given up."""
 TOLERANCE = 0.01
 """Penetration deeper than at rest by this much (PartNet units; objects are about 2 wide) counts."""
 
@@ -46,26 +48,19 @@ def object_rng(seed: int, object_id: str, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(s.encode()) for s in (object_id, purpose))])
 
 
-def collision_check(model: CollisionModel) -> IsFree:
-    """Whether six states of a part stay clear of what the others' random positions bring.
+def collision_check(model: CollisionModel) -> Blame:
+    """Blames the joints between links that stand deeper in each other than they do at rest."""
+    obj = model.obj
+    at_rest = model.penetration(obj.rest)
 
-    Compared with the same six positions of the part while the others rest, so that what a part's
-    own way passes through anyhow does not count against the draw.
-    """
-    at_rest: dict[bytes, np.ndarray] = {}
+    def blame(rows: Float[np.ndarray, "6 movable"]) -> Bool[np.ndarray, "movable"]:
+        blamed = np.zeros(len(obj.movable), bool)
+        for row in rows:
+            deeper = model.penetration(row) - at_rest > TOLERANCE
+            blamed |= obj.between[deeper].any(axis=0)
+        return blamed
 
-    def is_free(
-        drawn: Float[np.ndarray, "6 movable"], others_resting: Float[np.ndarray, "6 movable"]
-    ) -> bool:
-        for row, resting in zip(drawn, others_resting, strict=True):
-            key = resting.tobytes()
-            if key not in at_rest:
-                at_rest[key] = model.penetration(resting)
-            if (model.penetration(row) - at_rest[key]).max() > TOLERANCE:
-                return False
-        return True
-
-    return is_free
+    return blame
 
 
 def sample(
@@ -74,7 +69,7 @@ def sample(
     scheme: Scheme,
     draws: int,
     rng: np.random.Generator,
-    is_free: IsFree,
+    blame: Blame,
 ) -> Plan:
     """Choose the states of an object.
 
@@ -85,17 +80,18 @@ def sample(
             `partdrag4d` puts up to two random others at all their extremes, and the rest at rest.
         draws: configurations of the others per part, for `uniform`.
         rng: decides everything that is random.
-        is_free: whether a drawn configuration may be used.
+        blame: finds collisions. What the moved part's own way passes through wherever the others
+            are is no fault of the draw.
     """
     states: list[State] = []
     colliding: list[str] = []
     for part in parts:
         if scheme == "uniform":
-            states += _uniform(obj, part, draws, rng, is_free)
+            free, not_free = _uniform(obj, part, draws, rng, blame)
         else:
-            free, not_free = _partdrag4d(obj, part, rng, is_free)
-            states += free
-            colliding += not_free
+            free, not_free = _partdrag4d(obj, part, rng, blame)
+        states += free
+        colliding += not_free
     return Plan(tuple(states), tuple(colliding))
 
 
@@ -104,62 +100,60 @@ def _swept(
 ) -> Float[np.ndarray, "6 movable"]:
     """`others` with `part` at each of its six positions."""
     rows = np.tile(others, (STATES_PER_PART, 1))
-    for i, joint in enumerate(obj.movable):
-        if joint.part == part:
-            rows[:, i] = [joint.position(k) for k in range(STATES_PER_PART)]
+    column = obj.column(part)
+    rows[:, column] = [obj.movable[column].position(k) for k in range(STATES_PER_PART)]
     return rows
 
 
 def _uniform(
-    obj: ArticulatedObject, part: int, draws: int, rng: np.random.Generator, is_free: IsFree
-) -> list[State]:
+    obj: ArticulatedObject, part: int, draws: int, rng: np.random.Generator, blame: Blame
+) -> tuple[list[State], list[str]]:
+    """States, and the names of those for which no free configuration was found."""
     alone = len(obj.movable) == 1
-    states = []
+    states: list[State] = []
+    colliding: list[str] = []
     for draw in range(1 if alone else draws):
-        others = obj.rest if alone else _draw_others(obj, part, rng, is_free)
         suffix = "" if alone else f"_u{draw}"
-        states += [
-            State(f"{obj.id}_{part}_{k}{suffix}", part, k, row)
-            for k, row in enumerate(_swept(obj, part, others))
-        ]
-    return states
+        names = [f"{obj.id}_{part}_{k}{suffix}" for k in range(STATES_PER_PART)]
+        rows = _swept(obj, part, obj.rest) if alone else _draw_others(obj, part, rng, blame)
+        if rows is None:
+            colliding += names
+        else:
+            states += [State(name, part, k, rows[k]) for k, name in enumerate(names)]
+    return states, colliding
 
 
 def _draw_others(
-    obj: ArticulatedObject, part: int, rng: np.random.Generator, is_free: IsFree
-) -> Float[np.ndarray, "movable"]:
-    """Random positions of the joints that leave the sweep of `part` free.
+    obj: ArticulatedObject, part: int, rng: np.random.Generator, blame: Blame
+) -> Float[np.ndarray, "6 movable"] | None:
+    """The sweep of `part` with all other joints at random, or None where none is found free.
 
-    All joints are drawn at once; where that collides, one after the other in random order, each
-    again until it is free. A door may need every rack behind it shut: a joint that no draw frees
-    stays at rest.
+    Joints that collide are drawn again, each time closer to rest or to one of their limits: a door
+    may swing only while every rack behind it is in, and a rack come out only while it is wide open.
     """
-    resting = _swept(obj, part, obj.rest)
-    drawn = rng.uniform(obj.lower, obj.upper)
-    if is_free(_swept(obj, part, drawn), resting):
-        return drawn
-    placed = obj.rest.copy()
-    for index in rng.permutation(len(placed)):
-        if obj.movable[index].part == part:
-            continue
-        for _ in range(TRIES):
-            candidate = placed.copy()
-            candidate[index] = rng.uniform(obj.lower[index], obj.upper[index])
-            if is_free(_swept(obj, part, candidate), resting):
-                placed = candidate
-                break
-    return placed
+    anchors = np.stack([obj.rest, obj.lower, obj.upper])
+    others = rng.uniform(obj.lower, obj.upper)
+    for attempt in range(TRIES):
+        rows = _swept(obj, part, others)
+        blamed = blame(rows)
+        blamed[obj.column(part)] = False
+        if not blamed.any():
+            return rows
+        reach = 1 - (attempt + 1) / TRIES
+        anchor = anchors[rng.integers(3, size=len(others)), np.arange(len(others))]
+        again = anchor + reach * (rng.uniform(obj.lower, obj.upper) - anchor)
+        others = np.where(blamed, again, others)
+    return None
 
 
 def _partdrag4d(
-    obj: ArticulatedObject, part: int, rng: np.random.Generator, is_free: IsFree
+    obj: ArticulatedObject, part: int, rng: np.random.Generator, blame: Blame
 ) -> tuple[list[State], list[str]]:
-    """States, and the names of those that collide. Another pair of others is drawn until all its
-    extremes are free; failing that, the pair with the most free extremes is taken."""
+    """States, and the names of those that collide. Pairs of others are drawn until one is free at
+    all its extremes; failing that, the pair with the most free ones is taken."""
     candidates = [j.part for j in obj.movable if j.part != part]
-    resting = _swept(obj, part, obj.rest)
     pairs = list(itertools.permutations(candidates, min(2, len(candidates))))
-    drawn: list[tuple[list[State], list[str]]] = []
+    best: tuple[list[State], list[str]] | None = None
     for index in rng.permutation(len(pairs))[:TRIES]:
         states: list[State] = []
         colliding: list[str] = []
@@ -167,14 +161,18 @@ def _partdrag4d(
             others: Others = tuple(zip(pairs[index], extremes, strict=True))
             rows = [positions(obj, part, k, others) for k in range(STATES_PER_PART)]
             names = [encode(obj.id, part, k, others) for k in range(STATES_PER_PART)]
-            if not others or is_free(np.array(rows), resting):
+            blamed = blame(np.array(rows))
+            blamed[obj.column(part)] = False
+            if others and blamed.any():
+                colliding += names
+            else:
                 states += [
                     State(name, part, k, row, others)
                     for k, (name, row) in enumerate(zip(names, rows, strict=True))
                 ]
-            else:
-                colliding += names
-        drawn.append((states, colliding))
+        if best is None or len(states) > len(best[0]):
+            best = states, colliding
         if not colliding:
             break
-    return min(drawn, key=lambda found: len(found[1]))
+    assert best is not None  # there is at least one pair, if only the empty one
+    return best
