@@ -1,0 +1,122 @@
+"""PartRM: from pictures of an object and drags to the 3D Gaussians of the object once dragged."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from model.checkpoint_layout import CheckpointError, check_fit, read_checkpoint, write_checkpoint
+from model.config import PartRMConfig
+from model.drag_embedding import Drags
+from model.splatter import (
+    SHAPE_CHANNELS,
+    gaussians_of_splatter,
+    positions_on_rays,
+)
+from model.unet import MultiViewUNet
+
+INPUT_CHANNELS = 9  # colour 3, Plücker rays 6
+
+
+class PartRM(nn.Module):
+    """The network. Without drag levels, or without drags, it reconstructs what it sees (LGM)."""
+
+    def __init__(self, config: PartRMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.position_channels = {"free": 3, "ray": 1}[config.positions]
+        channels = self.position_channels + sum(SHAPE_CHANNELS)
+        self.unet = MultiViewUNet(INPUT_CHANNELS, channels, config)
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(
+        self, images: Float[Tensor, "B V 9 H W"], drags: Drags | None = None
+    ) -> Float[Tensor, "B N 14"]:
+        """Gaussians of the object after the drags.
+
+        Args:
+            images: colour and Plücker rays of each view, from `splatter.network_input`.
+            drags: those of each view; any number from 0 up.
+
+        Returns:
+            N = V h w Gaussians, one for each pixel of each view's splatter image, in the world:
+            position 3, opacity 1, scale 3, rotation 4 (w, x, y, z), colour 3.
+        """
+        self._check(images, drags)
+        raw = self.conv(self.unet(images, drags).flatten(0, 1)).float()
+        raw = raw.unflatten(0, images.shape[:2])
+        position, shape = raw.split([self.position_channels, sum(SHAPE_CHANNELS)], dim=2)
+        if self.config.positions == "ray":
+            position = positions_on_rays(position, images[:, :, 3:], self.config.depth_range)
+        else:
+            position = position.clamp(-1, 1)
+        return gaussians_of_splatter(position, shape)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | os.PathLike[str], expected: PartRMConfig | None = None
+    ) -> PartRM:
+        """Load a checkpoint of ours, or a published LGM or PartRM, in float32 on the CPU.
+
+        Args:
+            path: .safetensors, or .pt, .pth, .bin or .ckpt for published ones.
+            expected: refuse a network of another configuration than this.
+
+        Raises:
+            CheckpointError: it does not fit; the message says what differs.
+        """
+        config, weights = read_checkpoint(path)
+        if expected is not None and config != expected:
+            differences = "; ".join(expected.differences(config))
+            raise CheckpointError(f"{path} is another network (expected, found): {differences}")
+        try:
+            with torch.device("meta"):
+                network = cls(config)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: its configuration makes no network: {error}") from error
+        check_fit(network.state_dict(), weights, str(path))
+        network.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
+        return network
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and configuration to one .safetensors file, whole or not at all."""
+        write_checkpoint(path, self.config, self.state_dict())
+
+    def with_drag_levels(self, levels: tuple[int, ...]) -> PartRM:
+        """A copy of this network, static so far, that has fresh drag layers at these levels.
+
+        Without drags, and in samples that have none, it computes what this one does.
+        """
+        if self.config.drag_levels:
+            raise ValueError(f"this network embeds drags already: {self.config.drag_levels}")
+        config = replace(self.config, drag_levels=levels, drag_style="paper")
+        network = PartRM(config).to(self.conv.weight.device)
+        network.load_state_dict({**network.state_dict(), **self.state_dict()})
+        return network
+
+    def _check(self, images: Tensor, drags: Drags | None) -> None:
+        stride, shape = self.config.stride, tuple(images.shape)
+        if len(shape) != 5 or shape[2] != INPUT_CHANNELS or shape[3] % stride or shape[4] % stride:
+            raise ValueError(
+                f"images must be [B, V, {INPUT_CHANNELS}, H, W] with H and W multiples of "
+                f"{stride}; these are {list(shape)}"
+            )
+        if drags is None:
+            return
+        if not self.config.drag_levels:
+            raise ValueError("drags were given, but no level of this network embeds them")
+        points = (*drags.mask.shape, 2)
+        if (
+            drags.mask.shape[:-1] != shape[:2]
+            or drags.start.shape != points
+            or drags.end.shape != points
+        ):
+            raise ValueError(
+                f"drags of {shape[0]} samples in {shape[1]} views must be start and end "
+                f"[{shape[0]}, {shape[1]}, D, 2] and mask [{shape[0]}, {shape[1]}, D]; these are "
+                f"{list(drags.start.shape)}, {list(drags.end.shape)} and {list(drags.mask.shape)}"
+            )

@@ -1,0 +1,86 @@
+"""From pictures with their rays to splatter images, and from these to 3D Gaussians.
+
+Conventions are those of `datagen.cameras`: OpenCV camera-to-world matrices, pixel centres at
+half-integers, square pictures with a field of view in radians.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+GAUSSIAN_CHANNELS = 14  # position 3, opacity 1, scale 3, rotation 4, colour 3
+SHAPE_CHANNELS = (1, 3, 4, 3)  # all of these but the position
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def plucker_rays(
+    camera_to_world: Float[Tensor, "*batch 4 4"], fov: float, size: int
+) -> Float[Tensor, "*batch 6 {size} {size}"]:
+    """Plücker coordinates (o x d, d) of each pixel's ray in the world: its origin o is the camera,
+    its direction d a unit vector.
+
+    Args:
+        camera_to_world: OpenCV matrices (x right, y down, z forward).
+        fov: vertical field of view in radians, and the horizontal one.
+        size: pixels along a side.
+    """
+    across = torch.arange(size, device=camera_to_world.device, dtype=camera_to_world.dtype)
+    across = (2 * (across + 0.5) / size - 1) * torch.tan(across.new_tensor(fov / 2))
+    y, x = torch.meshgrid(across, across, indexing="ij")
+    local = F.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
+    right, down, forward, origin = camera_to_world[..., :3, :, None, None].unbind(-3)
+    direction = right * local[..., 0] + down * local[..., 1] + forward * local[..., 2]
+    origin = origin.expand_as(direction)
+    return torch.cat([torch.linalg.cross(origin, direction, dim=-3), direction], dim=-3)
+
+
+def network_input(
+    pictures: Float[Tensor, "*batch 3 S S"], rays: Float[Tensor, "*batch 6 S S"]
+) -> Float[Tensor, "*batch 9 S S"]:
+    """What the network takes: sRGB colours in [0, 1] on white, normalised by ImageNet's mean and
+    deviation, then the rays."""
+    mean = pictures.new_tensor(IMAGENET_MEAN)[:, None, None]
+    std = pictures.new_tensor(IMAGENET_STD)[:, None, None]
+    return torch.cat([(pictures - mean) / std, rays], dim=-3)
+
+
+def positions_on_rays(
+    raw: Float[Tensor, "B V 1 h w"], rays: Float[Tensor, "B V 6 H W"], depth_range: float
+) -> Float[Tensor, "B V 3 h w"]:
+    """World positions `d x (o x d) + depth_range tanh(raw) d` on the rays of the splats.
+
+    The first term is the ray's point nearest to the world's origin, about as far from the camera as
+    the object is. A splat that stands for several pixels lies on their mean ray.
+    """
+    views = rays.shape[1]
+    mean = F.adaptive_avg_pool2d(rays.flatten(0, 1).float(), (raw.shape[-2], raw.shape[-1]))
+    mean = mean.unflatten(0, (-1, views))
+    moment, direction = (mean / mean[:, :, 3:].norm(dim=2, keepdim=True)).split(3, dim=2)
+    nearest = torch.linalg.cross(direction, moment, dim=2)
+    return nearest + depth_range * raw.tanh() * direction
+
+
+def gaussians_of_splatter(
+    position: Float[Tensor, "B V 3 h w"], raw_shape: Float[Tensor, "B V 11 h w"]
+) -> Float[Tensor, "B N 14"]:
+    """One Gaussian for each pixel of each view's splatter image, N = V h w, row by row.
+
+    Returns:
+        position (world), opacity in (0, 1), scale (standard deviations, in world units), rotation
+        (unit quaternion w, x, y, z), colour (sRGB in (0, 1)).
+    """
+    opacity, scale, rotation, colour = raw_shape.split(SHAPE_CHANNELS, dim=2)
+    splatter = torch.cat(
+        [
+            position,
+            opacity.sigmoid(),
+            0.1 * F.softplus(scale),
+            F.normalize(rotation, dim=2),
+            0.5 * colour.tanh() + 0.5,
+        ],
+        dim=2,
+    )
+    return splatter.permute(0, 1, 3, 4, 2).flatten(1, 3)
