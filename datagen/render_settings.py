@@ -36,7 +36,7 @@ class RenderSettings:
 
 
 PRESETS: dict[str, RenderSettings] = {
-    "preview": RenderSettings("ring", 128, 8, 0.0, "none", 1, "studio"),
+    "preview": RenderSettings("ring", 128, 3, 0.0, "fast", 1, "studio"),
     "standard": RenderSettings("ring", 256, 6, 0.0, "fast", 3, "studio"),
     "partdrag4d": RenderSettings("partdrag4d", 512, 128, 0.0, "high", 4, "partdrag4d"),
 }

@@ -25,8 +25,11 @@ from datagen.verification import verify_folder
 from datagen.visibility import TOLERANCE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TINY = replace(PRESETS["preview"], resolution=64, samples=1, bounces=0)
-SETTINGS = ("--resolution", "64", "--samples", "1", "--bounces", "0", "--preset", "preview")
+TINY = replace(PRESETS["preview"], resolution=64, samples=1, bounces=0, denoiser="none")
+SETTINGS = (
+    *("--preset", "preview", "--resolution", "64"),
+    *("--samples", "1", "--bounces", "0", "--denoiser", "none"),
+)
 
 
 @pytest.fixture(scope="module")
