@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import time
@@ -27,8 +26,6 @@ from datagen.shard_writer import sha256, write_manifest
 from datagen.shards import SUFFIX, Shard, read_manifest
 from datagen.source import ObjectError, find_objects
 from datagen.state_names import STATES_PER_PART
-
-logger = logging.getLogger(__name__)
 
 Executor = Literal["local", "ray"]
 MEMORY_PER_WORKER = 2 << 30
