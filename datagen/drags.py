@@ -60,8 +60,7 @@ def sample_drags(
         raise ValueError(
             f"no drag leads from {names}: they do not differ in the moved part's position alone"
         )
-    moved = moved_points(shard, shard.states[source].part)
-    candidates = np.flatnonzero(moved & shard.visible(source, view))
+    candidates = _visible_moved_points(shard, source, view)
     point = rng.choice(candidates, min(count, len(candidates)), replace=False)
     start, end = _world(shard, source, point), _world(shard, target, point)
     camera = shard.camera_to_world[view]
@@ -75,6 +74,16 @@ def state_pairs(shard: Shard) -> list[tuple[int, int]]:
     the position of their moved part alone."""
     pairs = (pair for sweep in sweeps(shard) for pair in permutations(sweep, 2))
     return sorted(pair for pair in pairs if _one_part_moves(shard, *pair))
+
+
+def draggable_pairs(shard: Shard, view: int = 0) -> list[tuple[int, int]]:
+    """Those of `state_pairs` whose moved part shows a point in this view of the source state: no
+    one can drag what the picture does not show."""
+    visible = {
+        source: len(_visible_moved_points(shard, source, view)) > 0
+        for source in range(len(shard.states))
+    }
+    return [(source, target) for source, target in state_pairs(shard) if visible[source]]
 
 
 def sweeps(shard: Shard) -> list[list[int]]:
@@ -105,6 +114,12 @@ def moved_links(shard: Shard, part: int) -> tuple[int, ...]:
         ValueError: the object has no such movable part.
     """
     return shard.object.subtree(shard.object.movable[shard.object.column(part)])
+
+
+def _visible_moved_points(shard: Shard, state: int, view: int) -> Int[np.ndarray, "N"]:
+    """Surface points that the state's moved part moves and that a view of the state shows."""
+    moved = moved_points(shard, shard.states[state].part)
+    return np.flatnonzero(moved & shard.visible(state, view))
 
 
 def _one_part_moves(shard: Shard, source: int, target: int) -> bool:

@@ -47,17 +47,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[PartRMConfig, dict[st
         CheckpointError: the file is no such checkpoint.
         FileNotFoundError: there is no such file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
-    if path.suffix == ".safetensors":
-        metadata, tensors = _read_safetensors(path)
-    elif path.suffix in PICKLES:
-        metadata, tensors = {}, _read_pickle(path)
-    else:
-        raise CheckpointError(
-            f"{path}: a checkpoint's name ends in .safetensors or one of {', '.join(PICKLES)}"
-        )
+    metadata, tensors = read_tensors(path)
     if CONFIG_KEY in metadata:
         try:
             return PartRMConfig.from_json(metadata[CONFIG_KEY]), tensors
@@ -71,6 +61,25 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[PartRMConfig, dict[st
             f"published LGM or PartRM: {error}; it holds {_some(sorted(tensors)) or 'nothing'}"
         ) from error
     return config, from_published(tensors)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a state dict, from safetensors or a pickle.
+
+    Raises:
+        CheckpointError: the file holds no state dict.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in PICKLES:
+        return {}, _read_pickle(path)
+    raise CheckpointError(
+        f"{path}: a checkpoint's name ends in .safetensors or one of {', '.join(PICKLES)}"
+    )
 
 
 def write_checkpoint(

@@ -60,9 +60,25 @@ class Drags(NamedTuple):
         views: int,
     ) -> Drags:
         """Drags that are known in one view only, as fractions of the picture."""
+        repeated = cls.in_every_view(start, end, mask, views)
         known = (torch.arange(views, device=mask.device) == view)[:, None]
+        return repeated._replace(mask=repeated.mask & known)
+
+    @classmethod
+    def in_every_view(
+        cls,
+        start: Float[Tensor, "B D 2"],
+        end: Float[Tensor, "B D 2"],
+        mask: Bool[Tensor, "B D"],
+        views: int,
+    ) -> Drags:
+        """The same pixels in all views: what the published code makes of view 0's drags."""
         shape = (-1, views, -1, -1)
-        return cls(start[:, None].expand(shape), end[:, None].expand(shape), mask[:, None] & known)
+        return cls(
+            start[:, None].expand(shape),
+            end[:, None].expand(shape),
+            mask[:, None].expand(shape[:-1]),
+        )
 
 
 def fourier_encoding(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 32"]:

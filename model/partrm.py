@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from model.checkpoint_layout import CheckpointError, check_fit, read_checkpoint, write_checkpoint
@@ -55,6 +55,19 @@ class PartRM(nn.Module):
         else:
             position = position.clamp(-1, 1)
         return gaussians_of_splatter(position, shape)
+
+    def drags_of_view_0(
+        self,
+        start: Float[Tensor, "B D 2"],
+        end: Float[Tensor, "B D 2"],
+        mask: Bool[Tensor, "B D"],
+        views: int,
+    ) -> Drags:
+        """Drags drawn in view 0, as fractions of the picture, as this network wants them: in that
+        view alone, or, of the published layout, repeated in all views."""
+        if self.config.drag_style == "published":
+            return Drags.in_every_view(start, end, mask, views)
+        return Drags.in_view(start, end, mask, 0, views)
 
     @classmethod
     def from_pretrained(

@@ -1,14 +1,14 @@
 """From pictures with their rays to splatter images, and from these to 3D Gaussians.
 
-Conventions are those of `datagen.cameras`: OpenCV camera-to-world matrices, pixel centres at
-half-integers, square pictures with a field of view in radians.
+Conventions are those of `datagen.cameras`: OpenCV camera-to-world matrices, intrinsics in pixels,
+pixel centres at half-integers, square pictures.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 GAUSSIAN_CHANNELS = 14  # position 3, opacity 1, scale 3, rotation 4, colour 3
@@ -17,34 +17,43 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def plucker_rays(
-    camera_to_world: Float[Tensor, "*batch 4 4"], fov: float, size: int
+    camera_to_world: Float[Tensor, "*batch 4 4"], intrinsics: Float[Tensor, "*#batch 3 3"], size: int
 ) -> Float[Tensor, "*batch 6 {size} {size}"]:
     """Plücker coordinates (o x d, d) of each pixel's ray in the world: its origin o is the camera,
     its direction d a unit vector.
 
     Args:
         camera_to_world: OpenCV matrices (x right, y down, z forward).
-        fov: vertical field of view in radians, and the horizontal one.
+        intrinsics: in pixels of pictures of this size; no skew.
         size: pixels along a side.
     """
-    across = torch.arange(size, device=camera_to_world.device, dtype=camera_to_world.dtype)
-    across = (2 * (across + 0.5) / size - 1) * torch.tan(across.new_tensor(fov / 2))
-    y, x = torch.meshgrid(across, across, indexing="ij")
-    local = F.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-1), dim=-1)
+    centres = torch.arange(size, device=camera_to_world.device, dtype=camera_to_world.dtype) + 0.5
+    intrinsics = intrinsics.to(camera_to_world)
+    x = (centres - intrinsics[..., 0, 2, None]) / intrinsics[..., 0, 0, None]
+    y = (centres - intrinsics[..., 1, 2, None]) / intrinsics[..., 1, 1, None]
+    x, y = torch.broadcast_tensors(x[..., None, :], y[..., :, None])
+    local = F.normalize(torch.stack([x, y, torch.ones_like(x)], dim=-3), dim=-3)
     right, down, forward, origin = camera_to_world[..., :3, :, None, None].unbind(-3)
-    direction = right * local[..., 0] + down * local[..., 1] + forward * local[..., 2]
+    across, along, ahead = local[..., None, :, :].unbind(-4)
+    direction = right * across + down * along + forward * ahead
     origin = origin.expand_as(direction)
     return torch.cat([torch.linalg.cross(origin, direction, dim=-3), direction], dim=-3)
 
 
 def network_input(
-    pictures: Float[Tensor, "*batch 3 S S"], rays: Float[Tensor, "*batch 6 S S"]
+    pictures: Float[Tensor, "*batch 3 S S"],
+    rays: Float[Tensor, "*batch 6 S S"],
+    present: Bool[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, "*batch 9 S S"]:
     """What the network takes: sRGB colours in [0, 1] on white, normalised by ImageNet's mean and
-    deviation, then the rays."""
+    deviation, then the rays. A view that is not present keeps its rays, and shows the mean colour
+    all over, which no picture of an object does."""
     mean = pictures.new_tensor(IMAGENET_MEAN)[:, None, None]
     std = pictures.new_tensor(IMAGENET_STD)[:, None, None]
-    return torch.cat([(pictures - mean) / std, rays], dim=-3)
+    colours = (pictures - mean) / std
+    if present is not None:
+        colours = colours * present[..., None, None, None]
+    return torch.cat([colours, rays], dim=-3)
 
 
 def positions_on_rays(

@@ -47,12 +47,17 @@ def seed() -> Iterator[None]:
         yield
 
 
+def lens(size: int) -> torch.Tensor:
+    """The default rig's intrinsics."""
+    return torch.tensor(rig("ring").intrinsics(size))
+
+
 def images(batch: int = 1, size: int = NANO.input_size, seed: int = 1) -> torch.Tensor:
     """Noise seen by the four input views of the default rig."""
     ring = rig("ring")
     cameras = torch.tensor(ring.camera_to_world[list(ring.input_views)], dtype=torch.float32)
     noise = torch.rand(batch, 4, 3, size, size, generator=torch.Generator().manual_seed(seed))
-    rays = plucker_rays(cameras, ring.fov, size).expand(batch, -1, -1, -1, -1)
+    rays = plucker_rays(cameras, lens(size), size).expand(batch, -1, -1, -1, -1)
     return network_input(noise, rays)
 
 
@@ -173,7 +178,7 @@ def test_fewer_views_and_other_sizes() -> None:
 def test_rays_are_those_of_the_cameras() -> None:
     size, ring = 8, rig("ring")
     cameras = torch.tensor(ring.camera_to_world)
-    moment, direction = plucker_rays(cameras, ring.fov, size).split(3, dim=1)
+    moment, direction = plucker_rays(cameras, lens(size), size).split(3, dim=1)
     column, row = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
     pixels = np.broadcast_to(np.stack([column, row], -1).reshape(-1, 2), (12, size * size, 2))
     points = unproject(pixels, np.ones((12, size**2)), ring.camera_to_world, ring.intrinsics(size))
@@ -189,18 +194,18 @@ def test_positions_lie_on_the_rays_of_the_splats() -> None:
     cameras = torch.tensor(ring.camera_to_world[None, :4])
     depth = torch.randn(1, 4, 1, 16, 16, dtype=torch.float64)
     position = positions_on_rays(
-        depth, plucker_rays(cameras, ring.fov, 16).double(), depth_range=1.0
+        depth, plucker_rays(cameras, lens(16), 16).double(), depth_range=1.0
     )
-    rays = plucker_rays(cameras, ring.fov, 16)[:, :, 3:]
+    rays = plucker_rays(cameras, lens(16), 16)[:, :, 3:]
     from_camera = F.normalize(position - cameras[..., :3, 3, None, None], dim=2)
     torch.testing.assert_close(from_camera, rays, atol=1e-6, rtol=0)
     # 0 is the point nearest to the origin; the range reaches from there.
-    nearest = positions_on_rays(depth * 0, plucker_rays(cameras, ring.fov, 16), 1.0)
+    nearest = positions_on_rays(depth * 0, plucker_rays(cameras, lens(16), 16), 1.0)
     assert (nearest * rays).sum(2).abs().max() < 1e-6
     torch.testing.assert_close((position - nearest).norm(dim=2), depth[:, :, 0].tanh().abs())
     # A splat of 2x2 pixels lies on a ray through the same camera.
-    coarse = positions_on_rays(depth[..., ::2, ::2], plucker_rays(cameras, ring.fov, 16), 1.0)
-    middle = plucker_rays(cameras, ring.fov, 8)[:, :, 3:]
+    coarse = positions_on_rays(depth[..., ::2, ::2], plucker_rays(cameras, lens(16), 16), 1.0)
+    middle = plucker_rays(cameras, lens(8), 8)[:, :, 3:]
     from_camera = F.normalize(coarse - cameras[..., :3, 3, None, None], dim=2)
     torch.testing.assert_close(from_camera, middle, atol=2e-3, rtol=0)
 

@@ -1,0 +1,1 @@
+"""Training: shards → samples → stages → weights."""

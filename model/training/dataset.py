@@ -1,0 +1,236 @@
+"""Training samples from shards: a source state's pictures, drags, and the target state.
+
+Whatever is random about a sample follows from the seed, the epoch and the sample's index alone, so
+a run can go on anywhere, on any number of workers, with the samples it would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from datagen.drags import draggable_pairs, sample_drags
+from datagen.shards import Shard
+from model.training.augmentation import (
+    Augmentation,
+    camera_jitter,
+    grid_distortion,
+    still_warp,
+    warped,
+)
+from model.views import Views, cameras, intrinsics, on_white, read_pictures
+
+
+class Sample(NamedTuple):
+    """One training sample; a batch of them with a leading B. Pictures are bytes, straight alpha.
+
+    Attributes:
+        source: the source state's V input views.
+        told_cameras: what the network is told of their cameras, camera to world.
+        present: which of them it is shown; always view 0.
+        warp: how it is shown them, as in `augmentation.grid_distortion`.
+        drag_start, drag_end: in view 0, as fractions of the picture; 0 drags for a sample that
+            moves nothing.
+        drag_mask: true where there is a drag.
+        target_inputs: the target state in the input views, for the teacher; or no views.
+        input_cameras: their cameras.
+        target: the target state in the T views to be rendered; or no views.
+        target_cameras: their cameras.
+        intrinsics: in pixels of these pictures.
+    """
+
+    source: UInt8[Tensor, "*B V 4 S S"]
+    told_cameras: Float[Tensor, "*B V 4 4"]
+    present: Bool[Tensor, "*B V"]
+    warp: Float[Tensor, "*B V 2 S"]
+    drag_start: Float[Tensor, "*B D 2"]
+    drag_end: Float[Tensor, "*B D 2"]
+    drag_mask: Bool[Tensor, "*B D"]
+    target_inputs: UInt8[Tensor, "*B V 4 S S"]
+    input_cameras: Float[Tensor, "*B V 4 4"]
+    target: UInt8[Tensor, "*B T 4 S S"]
+    target_cameras: Float[Tensor, "*B T 4 4"]
+    intrinsics: Float[Tensor, "*B 3 3"]
+
+    def to(self, device: torch.device) -> Sample:
+        return Sample(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def pin_memory(self) -> Sample:
+        return Sample(*(tensor.pin_memory() for tensor in self))
+
+    def shown(self) -> Views:
+        """What the network is shown, of a batch."""
+        pictures, _ = on_white(self.source)
+        return Views(
+            warped(pictures, self.warp), self.told_cameras, self.intrinsics, self.present
+        )
+
+    def answer(self) -> Views:
+        """The target state in the input views, of a batch: what a teacher is shown."""
+        pictures, _ = on_white(self.target_inputs)
+        everything = torch.ones_like(self.present)
+        return Views(pictures, self.input_cameras, self.intrinsics, everything)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a training stage wants of a sample.
+
+    Attributes:
+        moves: from one state of a part to another, by drags; otherwise states are their own target.
+        teacher: with the target state in the input views.
+        rendered: how many views of the target state: the input views and others at random.
+    """
+
+    moves: bool
+    teacher: bool
+    rendered: int
+
+
+class StateDataset(Dataset[Sample]):
+    """Ordered pairs of states that differ in one part, which view 0 shows, or single states.
+
+    `dataset[n]` is sample `n % len(dataset)` as epoch `n // len(dataset)` has it: its drags,
+    augmentations and rendered views are drawn anew every epoch.
+    """
+
+    def __init__(
+        self,
+        shards: Mapping[str, Shard],
+        task: Task,
+        size: int,
+        max_drags: int = 10,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            shards: by object id.
+            task: what the samples are for.
+            size: pixels along a side of the pictures.
+            max_drags: a sample has 1 up to as many, all of the moved part's visible surface.
+            augmentation: by default the published one.
+            seed: decides all that is random.
+
+        Raises:
+            ValueError: the shards hold no two states that differ in a part that shows.
+        """
+        self.task, self.size, self.max_drags, self.seed = task, size, max_drags, seed
+        self.augmentation = augmentation or Augmentation()
+        self.items: list[tuple[Shard, int, int]] = []
+        for shard in shards.values():
+            still = [(state, state) for state in range(len(shard.states))]
+            pairs = draggable_pairs(shard) if task.moves else still
+            self.items += [(shard, source, target) for source, target in pairs]
+            shard.close()  # a forked worker opens its own
+        if not self.items:
+            raise ValueError(
+                f"{len(shards)} shard(s) without a part that moves and shows: nothing to learn"
+            )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Sample:
+        epoch, index = divmod(number, len(self.items))
+        rng = np.random.default_rng([self.seed, epoch, index])
+        shard, source, target = self.items[index]
+        inputs = shard.input_views
+        present, told, warp = self._shown(shard.camera_to_world[list(inputs)], rng)
+        start, end, mask = self._drags(shard, source, target, rng)
+        rendered = self._rendered(len(shard.camera_to_world), inputs, rng)
+        return Sample(
+            source=read_pictures(shard, source, inputs, self.size),
+            told_cameras=torch.from_numpy(told).float(),
+            present=torch.from_numpy(present),
+            warp=torch.from_numpy(warp),
+            drag_start=torch.from_numpy(start),
+            drag_end=torch.from_numpy(end),
+            drag_mask=torch.from_numpy(mask),
+            target_inputs=self._pictures(shard, target, inputs if self.task.teacher else ()),
+            input_cameras=cameras(shard, inputs),
+            target=self._pictures(shard, target, rendered),
+            target_cameras=cameras(shard, rendered),
+            intrinsics=intrinsics(shard, self.size),
+        )
+
+    def _pictures(self, shard: Shard, state: int, views: tuple[int, ...]) -> Tensor:
+        if not views:
+            return torch.empty(0, 4, self.size, self.size, dtype=torch.uint8)
+        return read_pictures(shard, state, views, self.size)
+
+    def _shown(
+        self, camera_to_world: Float[np.ndarray, "V 4 4"], rng: np.random.Generator
+    ) -> tuple[Bool[np.ndarray, "V"], Float[np.ndarray, "V 4 4"], Float[np.ndarray, "V 2 S"]]:
+        """Which input views are shown, from which cameras allegedly, and how distorted."""
+        views, chances = len(camera_to_world), self.augmentation
+        present, told, warp = np.ones(views, bool), camera_to_world, still_warp(views, self.size)
+        if rng.random() < chances.view_dropout and views > 1:
+            missing = rng.integers(1, views)
+            present[rng.permutation(np.arange(1, views))[:missing]] = False
+        if rng.random() < chances.camera_jitter:
+            others = camera_jitter(told[1:], chances.jitter_strength, rng)
+            told = np.concatenate([told[:1], others])
+        if rng.random() < chances.grid_distortion:
+            others = grid_distortion(views - 1, self.size, chances.distortion_strength, rng)
+            warp = np.concatenate([warp[:1], others])
+        return present, told, warp
+
+    def _drags(
+        self, shard: Shard, source: int, target: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "D 2"], Float[np.ndarray, "D 2"], Bool[np.ndarray, "D"]]:
+        """Start, end and mask, padded to `max_drags`."""
+        start, end = np.zeros((2, self.max_drags, 2), np.float32)
+        mask = np.zeros(self.max_drags, bool)
+        if not self.task.moves:
+            return start, end, mask
+        drags = sample_drags(shard, source, target, int(rng.integers(1, self.max_drags + 1)), rng)
+        count = len(drags.point)
+        start[:count] = drags.start_pixel / shard.resolution
+        end[:count] = drags.end_pixel / shard.resolution
+        mask[:count] = True
+        if rng.random() < self.augmentation.drag_noise:
+            end += self.augmentation.noise_strength * rng.standard_normal(end.shape, np.float32)
+        return start, end, mask
+
+    def _rendered(
+        self, views: int, inputs: tuple[int, ...], rng: np.random.Generator
+    ) -> tuple[int, ...]:
+        """Views of the target state to render: the input views, then others in random order."""
+        others = rng.permutation([view for view in range(views) if view not in inputs])
+        return (*inputs, *(int(view) for view in others))[: self.task.rendered]
+
+
+class Stream(Sampler[int]):
+    """The numbers of the samples that one of several processes takes, epoch after epoch without
+    end, each epoch in an order of its own; from any point on."""
+
+    def __init__(
+        self, length: int, seed: int = 0, start: int = 0, rank: int = 0, processes: int = 1
+    ) -> None:
+        """
+        Args:
+            length: of the dataset.
+            seed: decides the order.
+            start: how many samples all processes together have taken already.
+            rank, processes: which of how many processes this is.
+        """
+        self.length, self.seed, self.start = length, seed, start
+        self.rank, self.processes = rank, processes
+
+    def __iter__(self) -> Iterator[int]:
+        position = self.start + self.rank
+        epoch, order = -1, np.empty(0, int)
+        while True:
+            if position // self.length != epoch:
+                epoch = position // self.length
+                order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+            yield epoch * self.length + int(order[position % self.length])
+            position += self.processes

@@ -1,0 +1,102 @@
+"""What a network is shown of objects, and reading it from shards.
+
+Pictures travel as bytes with straight alpha, and become colours on white where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from datagen.shards import Shard
+from model.splatter import network_input, plucker_rays
+
+
+class Views(NamedTuple):
+    """Pictures of a batch of objects, from known cameras.
+
+    Attributes:
+        pictures: sRGB in [0, 1] on white.
+        camera_to_world: OpenCV matrices.
+        intrinsics: in pixels of these pictures, the same for all views of an object.
+        present: false where a view is missing: its camera is known, its picture is not.
+    """
+
+    pictures: Float[Tensor, "B V 3 S S"]
+    camera_to_world: Float[Tensor, "B V 4 4"]
+    intrinsics: Float[Tensor, "B 3 3"]
+    present: Bool[Tensor, "B V"]
+
+    def network_input(self) -> Float[Tensor, "B V 9 S S"]:
+        """Colours and Plücker rays, as `PartRM` takes them."""
+        size = self.pictures.shape[-1]
+        rays = plucker_rays(self.camera_to_world, self.intrinsics[:, None], size)
+        return network_input(self.pictures, rays, self.present)
+
+    def first(self, count: int) -> Views:
+        """The same, with the first `count` views alone present."""
+        kept = torch.arange(self.present.shape[1], device=self.present.device) < count
+        return self._replace(present=self.present & kept)
+
+
+def on_white(
+    rgba: UInt8[Tensor, "*batch 4 H W"],
+) -> tuple[Float[Tensor, "*batch 3 H W"], Float[Tensor, "*batch 1 H W"]]:
+    """Colours on white and alpha, both in [0, 1], of bytes with straight alpha."""
+    colour, alpha = (rgba.float() / 255).split((3, 1), dim=-3)
+    return 1 + alpha * (colour - 1), alpha
+
+
+def read_pictures(
+    shard: Shard, state: int, views: Sequence[int], size: int
+) -> UInt8[Tensor, "V 4 {size} {size}"]:
+    """Pictures of a state, averaged down to this size where the shard's are larger.
+
+    Raises:
+        ValueError: the shard's pictures are smaller.
+    """
+    if shard.resolution < size:
+        raise ValueError(f"{shard.path} holds pictures of {shard.resolution} pixels, not {size}")
+    pictures = [_resized(shard.colour(state, view), size) for view in views]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def cameras(shard: Shard, views: Sequence[int]) -> Float[Tensor, "V 4 4"]:
+    """Camera-to-world matrices of a shard's views."""
+    return torch.from_numpy(shard.camera_to_world[list(views)]).float()
+
+
+def intrinsics(shard: Shard, size: int) -> Float[Tensor, "3 3"]:
+    """A shard's intrinsics, in pixels of pictures of this size."""
+    scaled = shard.intrinsics * np.array([[size], [size], [shard.resolution]]) / shard.resolution
+    return torch.from_numpy(scaled).float()
+
+
+def check_resolution(shards: Iterable[Shard], size: int, preset: str) -> None:
+    """Refuse shards whose pictures are smaller than those a network takes.
+
+    Raises:
+        ValueError: says which, and what to do.
+    """
+    for shard in shards:
+        if shard.resolution < size:
+            raise ValueError(
+                f"data and preset do not fit: {shard.path} holds pictures of {shard.resolution} "
+                f"pixels, and {preset} takes {size}. Render it again with a larger preset "
+                "(make dataset PRESET=standard: 256 pixels), or choose a smaller network"
+            )
+
+
+def _resized(picture: UInt8[np.ndarray, "H W 4"], size: int) -> UInt8[np.ndarray, "S S 4"]:
+    if len(picture) == size:
+        return picture
+    # Averages must weigh colours by their alpha: Pillow does so in its mode "RGBa".
+    premultiplied = Image.fromarray(picture, "RGBA").convert("RGBa")
+    small = premultiplied.resize((size, size), Image.Resampling.BOX)
+    return np.array(small.convert("RGBA"))
