@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features), on VGG-16.
 
-The `lpips` package carries its own linear layers; the backbone's ImageNet weights are torchvision's,
-downloaded once, or read from a file.
+The `lpips` package carries its own linear layers; the backbone's ImageNet weights are
+torchvision's, downloaded once, or read from a file.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def plucker_rays(
-    camera_to_world: Float[Tensor, "*batch 4 4"], intrinsics: Float[Tensor, "*#batch 3 3"], size: int
+    camera_to_world: Float[Tensor, "*batch 4 4"],
+    intrinsics: Float[Tensor, "*#batch 3 3"],
+    size: int,
 ) -> Float[Tensor, "*batch 6 {size} {size}"]:
     """Plücker coordinates (o x d, d) of each pixel's ray in the world: its origin o is the camera,
     its direction d a unit vector.

@@ -68,9 +68,7 @@ class Sample(NamedTuple):
     def shown(self) -> Views:
         """What the network is shown, of a batch."""
         pictures, _ = on_white(self.source)
-        return Views(
-            warped(pictures, self.warp), self.told_cameras, self.intrinsics, self.present
-        )
+        return Views(warped(pictures, self.warp), self.told_cameras, self.intrinsics, self.present)
 
     def answer(self) -> Views:
         """The target state in the input views, of a batch: what a teacher is shown."""
