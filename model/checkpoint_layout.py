@@ -94,7 +94,7 @@ def write_checkpoint(
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
             unfinished,
-            metadata={"format": "pt", CONFIG_KEY: config.to_json()},
+            metadata={CONFIG_KEY: config.to_json()},  # one key: of several, the order varies
         )
         os.replace(unfinished, path)
     finally:

@@ -1,0 +1,103 @@
+"""The settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from model.training.augmentation import Augmentation
+
+StageName = Literal["reconstruct", "motion", "appearance"]
+STAGES: tuple[StageName, ...] = ("reconstruct", "motion", "appearance")
+FREE_TO_CHANGE = {
+    *("data", "out", "stage", "init", "teacher", "split_file", "device", "workers", "compile"),
+    *("log_every", "pictures_every", "checkpoint_every", "keep", "val_samples", "vgg_weights"),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train PartRM on the shards that `make dataset` writes."""
+
+    data: Path
+    """Folder of shards."""
+    out: Path
+    """Folder of the run. Each stage has a folder there: checkpoints, TensorBoard's events, and at
+    the end weights.safetensors. Started again, a run goes on from its last checkpoint."""
+    stage: Literal["reconstruct", "motion", "appearance", "all"] = "all"
+    """reconstruct: what it sees, no drags; motion: by distillation, the reconstructor's Gaussians
+    of the target state; appearance: by rendering; all: in turn, each from the one before."""
+    preset: Literal["big", "small", "tiny", "mini", "nano"] = "mini"
+    """The network's shape."""
+    init: Path | None = None
+    """Weights to start from, ours or published. Default: those of the stage before in this run; the
+    first stage starts from scratch."""
+    teacher: Path | None = None
+    """The reconstructor that stage motion learns from. Default: the one of this run."""
+    drag_levels: tuple[int, ...] | None = None
+    """The U-Net's levels that embed drags, 0 the finest. Default: the preset's, which is all."""
+
+    split: Literal["train", "all"] = "train"
+    """Train on the objects of this split; the split val is measured at every checkpoint."""
+    split_file: Path | None = None
+    """JSON, {"train": [ids], "val": [ids]}. Default: one object in eight, by its name, is held
+    out."""
+    categories: tuple[str, ...] = ()
+    """Train on these categories alone."""
+    drags: int = 10
+    """A sample has 1 up to as many drags."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    steps: int = 30_000
+    """Of each stage."""
+    batch_size: int = 4
+    """On each GPU."""
+    lr: float = 5e-4
+    """The highest learning rate."""
+    warmup_steps: int = 3000
+    """Steps to get there, at most half of all; then it falls along a cosine (OneCycle)."""
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    """Gradients of a larger norm than this are scaled down."""
+    ema: float = 0.999
+    """Decay, per step, of the running mean of the weights; that mean is what is saved."""
+    bad_steps: int = 10
+    """After so many steps in a row whose loss or gradient is not finite, stop."""
+
+    rendered_views: int = 8
+    """Views rendered in a step: the input views, and others."""
+    lpips: bool = True
+    """Whether LPIPS is part of the loss on renderings."""
+    lpips_weight: float = 1.0
+    lpips_after: int | None = None
+    """The step from which on it is. Default: 1000 where training starts from scratch, which may
+    collapse otherwise; else 0."""
+    vgg_weights: Path | None = None
+    """File of torchvision's VGG-16 weights. Default: downloaded at first use."""
+
+    seed: int = 0
+    device: str | None = None
+    """cuda, cpu, …. Default: CUDA where there is one."""
+    precision: Literal["bf16", "fp32"] | None = None
+    """Of the network's arithmetic; weights are float32. Default: bf16 on CUDA, fp32 elsewhere."""
+    compile: bool = False
+    """torch.compile the network."""
+    workers: int = 4
+    """Processes that read samples, for each GPU; 0 reads them in the training process."""
+    log_every: int = 20
+    """Steps between numbers in TensorBoard."""
+    pictures_every: int = 500
+    """Steps between pictures in TensorBoard."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints to keep."""
+    val_samples: int = 16
+    """Samples of held-out objects measured at every checkpoint; 0 measures none."""
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings on which the trained weights depend, as plain values: a run can only be gone
+        on with if they are the same. Weights and data it started from are told by other means."""
+        plain = {k: v for k, v in asdict(self).items() if k not in FREE_TO_CHANGE}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}

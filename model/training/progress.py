@@ -1,0 +1,99 @@
+"""What a person sees of a stage: a progress bar, TensorBoard, and a line at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+SHOWN = 4  # samples in a picture
+
+
+class Progress:
+    """Reports of the first process; the other processes' say nothing."""
+
+    def __init__(self, name: str, folder: Path, start: int, steps: int, silent: bool) -> None:
+        self.name, self.start, self.steps, self.silent = name, start, steps, silent
+        self.first: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+        self._began = self._logged_at = time.perf_counter()
+        self._logged, self._waited = start, 0.0
+        if not silent:
+            self._bar = tqdm(
+                total=steps,
+                initial=start,
+                desc=name,
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=1,
+            )
+            # A run that goes on writes over what it had written past its last checkpoint.
+            self._writer = SummaryWriter(folder, purge_step=start)
+
+    def advance(self, waited: float) -> None:
+        """A step is done, of which so many seconds were spent waiting for samples."""
+        self._waited += waited
+        if not self.silent:
+            self._bar.update()
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a step's numbers, and the speed since the last time."""
+        now = time.perf_counter()
+        spent, done = now - self._logged_at, step - self._logged
+        speed = {"steps_per_s": done / spent, "waiting_for_data": self._waited / spent}
+        self._logged_at, self._logged, self._waited = now, step, 0.0
+        self.first = self.first or dict(values)
+        self.last = {**self.last, **values}
+        if self.silent:
+            return
+        for name, value in {**values, **speed}.items():
+            self._writer.add_scalar(name, value, step)
+        shown = {n: f"{values[n]:.3g}" for n in ("loss", "psnr") if n in values}
+        self._bar.set_postfix(shown, refresh=False)
+
+    def validation(self, step: int, psnr: float) -> None:
+        """Write the PSNR of held-out objects."""
+        self.last["val_psnr"] = psnr
+        if not self.silent:
+            self._writer.add_scalar("val_psnr", psnr, step)
+            self.say(f"{self.name}, step {step}: {psnr:.2f} dB on held-out objects")
+
+    def pictures(
+        self, step: int, **columns: Float[Tensor, "B 3 S S"] | Float[Tensor, "B T 3 S S"]
+    ) -> None:
+        """Draw a row a sample: the first view of each of these columns."""
+        if self.silent:
+            return
+        first = [c[:, 0] if c.ndim == 5 else c for c in columns.values()]
+        rows = torch.stack([c[:SHOWN].detach().float().cpu() for c in first], dim=1)
+        grid = make_grid(rows.flatten(0, 1).clamp(0, 1), nrow=len(columns), pad_value=0.5)
+        self._writer.add_image("_".join(columns), grid, step)
+
+    def say(self, text: str) -> None:
+        if not self.silent:
+            self._bar.write(text)
+
+    def close(self, **extra: Any) -> None:
+        """The bar and the files; and a line that says how the stage went."""
+        if self.silent:
+            return
+        self._bar.close()
+        self._writer.close()
+        spent = time.perf_counter() - self._began
+        changes = [
+            f"{label} {self.first[name]:.4g} to {self.last[name]:.4g}"
+            for name, label in (("loss", "loss"), ("psnr", "PSNR"))
+            if name in self.first
+        ]
+        told = [*changes, *(f"{name} {value}" for name, value in extra.items())]
+        print(
+            f"{self.name}: {', '.join(told)}; steps {self.start} to {self._logged} in {spent:.0f} s"
+        )
