@@ -30,7 +30,7 @@ def main() -> int:
     config = tyro.cli(TrainConfig, prog="python train.py", description=TrainConfig.__doc__)
     try:
         train(config)
-    except (ShardError, PerceptualError, TrainingError, ValueError, OSError) as error:
+    except (ShardError, PerceptualError, TrainingError, ImportError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (Interrupted, KeyboardInterrupt) as stopped:

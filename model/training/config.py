@@ -96,6 +96,10 @@ class TrainConfig:
     val_samples: int = 16
     """Samples of held-out objects measured at every checkpoint; 0 measures none."""
 
+    def __post_init__(self) -> None:
+        if self.steps < 2:
+            raise ValueError(f"--steps {self.steps}: a schedule has at least 2")
+
     def decisive(self) -> dict[str, Any]:
         """The settings on which the trained weights depend, as plain values: a run can only be gone
         on with if they are the same. Weights and data it started from are told by other means."""

@@ -87,7 +87,8 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
         optimizer,
         config.lr,
         total_steps=config.steps,
-        pct_start=min(config.warmup_steps / config.steps, 0.5),
+        # OneCycle divides by the length of its first phase less one step.
+        pct_start=max(min(config.warmup_steps, config.steps / 2), 1.5) / config.steps,
     )
     mean = copy.deepcopy(network).requires_grad_(False)
     state: dict[str, Any] = {"network": network, "mean": mean, "optimizer": optimizer}

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 SHOWN = 4  # samples in a picture
@@ -73,9 +72,8 @@ class Progress:
         if self.silent:
             return
         first = [c[:, 0] if c.ndim == 5 else c for c in columns.values()]
-        rows = torch.stack([c[:SHOWN].detach().float().cpu() for c in first], dim=1)
-        grid = make_grid(rows.flatten(0, 1).clamp(0, 1), nrow=len(columns), pad_value=0.5)
-        self._writer.add_image("_".join(columns), grid, step)
+        row = torch.cat([c[:SHOWN].detach().float().cpu() for c in first], dim=-1)
+        self._writer.add_image("_".join(columns), torch.cat(list(row), dim=-2).clamp(0, 1), step)
 
     def say(self, text: str) -> None:
         if not self.silent:

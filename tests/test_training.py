@@ -1,0 +1,343 @@
+"""Training: what the stages learn from, how runs end, go on, and refuse to."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import default_collate
+
+import train
+from datagen.shard_writer import write_manifest
+from datagen.shards import open_shards
+from model.checkpoint_layout import CheckpointError
+from model.config import PRESETS, PartRMConfig
+from model.partrm import PartRM
+from model.training.augmentation import Augmentation
+from model.training.checkpoints import ResumeError, checkpoints
+from model.training.config import TrainConfig
+from model.training.dataset import Sample, StateDataset, Task
+from model.training.loop import (
+    TrainingError,
+    held_out_samples,
+    measure,
+    network_config,
+    starting_network,
+    train_stage,
+)
+from model.training.processes import Processes
+from model.training.stages import Outcome, Stage, compared, psnr
+from tests.synthetic import synthetic_shard
+
+ROOT = Path(__file__).parent.parent
+NANO = PRESETS["nano"]
+STATIC = replace(NANO, drag_levels=())
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two shards; the one called `kept1` is held out by its name."""
+    folder = tmp_path_factory.mktemp("shards")
+    for name in ("trained", "kept1"):
+        synthetic_shard(folder / f"{name}.h5")
+    write_manifest(folder, {f"{name}.h5": {} for name in ("trained", "kept1")})
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seed() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def settings(data: Path, out: Path, **changes: Any) -> TrainConfig:
+    base = TrainConfig(
+        data=data,
+        out=out,
+        preset="nano",
+        device="cpu",
+        steps=4,
+        batch_size=2,
+        warmup_steps=2,
+        rendered_views=4,
+        lpips=False,
+        workers=0,
+        log_every=1,
+        pictures_every=100,
+        checkpoint_every=2,
+        val_samples=0,
+    )
+    return replace(base, **changes)
+
+
+def options(config: TrainConfig) -> list[str]:
+    """The command line of the settings in which a config differs from the defaults."""
+    given = [f"--{name}" for name in ("data", "out")]
+    flags = [given[0], str(config.data), given[1], str(config.out), "--no-lpips"]
+    for name in ("preset", "device", "stage", "steps", "batch_size", "warmup_steps"):
+        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
+    for name in ("rendered_views", "workers", "log_every", "checkpoint_every", "val_samples"):
+        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
+    return flags
+
+
+def command(config: TrainConfig, *prefix: str) -> list[str]:
+    return [*(prefix or (sys.executable,)), "train.py", *options(config)]
+
+
+def batch_of(data: Path, task: Task, count: int = 2, **changes: Any) -> Sample:
+    dataset = StateDataset(open_shards(data), task, NANO.input_size, **changes)
+    return default_collate([dataset[7 * i] for i in range(count)])
+
+
+def equal(a: Path, b: Path) -> bool:
+    return a.read_bytes() == b.read_bytes()
+
+
+# What is learnt
+
+
+def test_a_pair_of_states_is_learnt_by_heart(data: Path) -> None:
+    batch = batch_of(data, Task(True, False, 4), 1, augmentation=Augmentation.none())
+    stage = Stage(PartRM(NANO), None, None, 0.0, nullcontext)
+    optimizer = torch.optim.AdamW(stage.network.parameters(), 3e-3)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        outcome = stage.loss(stage.network, batch, with_lpips=False)
+        outcome.loss.backward()
+        optimizer.step()
+        losses.append(float(outcome.loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_gradients_reach_every_parameter(data: Path, moves: bool) -> None:
+    network = PartRM(STATIC)
+    if moves:
+        network = network.with_drag_levels(NANO.drag_levels)
+    stage = Stage(network, None, None, 0.0, nullcontext)
+    outcome = stage.loss(network, batch_of(data, Task(moves, False, 4)), with_lpips=False)
+    outcome.loss.backward()
+    dead = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not dead
+
+
+def test_motion_is_learnt_from_the_teachers_gaussians_of_the_target_state(data: Path) -> None:
+    teacher = PartRM(STATIC)
+    student = teacher.with_drag_levels(NANO.drag_levels)
+    stage = Stage(student, teacher, None, 0.0, nullcontext)
+    plain = {"augmentation": Augmentation.none()}
+    batch = batch_of(data, Task(True, True, 0), **plain)
+    outcome = stage.loss(student, batch, with_lpips=False)
+    taught = teacher(batch.answer().network_input())
+    torch.testing.assert_close(outcome.loss, (outcome.gaussians - taught).square().mean())
+    outcome.loss.backward()
+    assert all(p.grad is None for p in teacher.parameters())
+
+    # Were the source the target, and no drag given, there would be nothing left to learn.
+    same = batch._replace(target_inputs=batch.source, drag_mask=torch.zeros_like(batch.drag_mask))
+    assert float(stage.loss(student, same, with_lpips=False).loss.detach()) < 1e-12
+
+
+def test_the_target_state_and_not_the_source_is_rendered(data: Path) -> None:
+    batch = batch_of(data, Task(True, False, 4), augmentation=Augmentation.none())
+    assert not torch.equal(batch.target, batch.source)
+    still = batch_of(data, Task(False, False, 4), augmentation=Augmentation.none())
+    assert torch.equal(still.target, still.source)
+
+
+# How runs end and go on
+
+
+def test_all_three_stages_follow_one_another(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(data, tmp_path / "run", stage="all", val_samples=2)
+    train.train(config)
+    reconstructor = PartRM.from_pretrained(config.out / "reconstruct" / "weights.safetensors")
+    mover = PartRM.from_pretrained(config.out / "appearance" / "weights.safetensors")
+    assert reconstructor.config == STATIC
+    assert mover.config == NANO
+    said = capsys.readouterr().out
+    assert "appearance: loss" in said and "PSNR" in said
+    assert "dB on held-out objects" in said
+    assert any((config.out / "motion").glob("events.out.tfevents.*"))
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    whole = settings(data, tmp_path / "whole", stage="reconstruct", steps=8)
+    train_stage(whole, "reconstruct", ALONE)
+    killed = replace(whole, out=tmp_path / "killed")
+    process = subprocess.Popen(
+        command(killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    folder = killed.out / "reconstruct"
+    _until(lambda: len(checkpoints(folder)) > 0, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "weights.safetensors").exists()
+    # Loading in worker processes or in this one, the samples are the same.
+    weights = train_stage(replace(killed, workers=1), "reconstruct", ALONE)
+    assert equal(weights, whole.out / "reconstruct" / "weights.safetensors")
+    assert len(checkpoints(folder)) == whole.keep
+
+
+def test_sigterm_saves_and_stops(data: Path, tmp_path: Path) -> None:
+    config = settings(
+        data, tmp_path / "run", stage="reconstruct", steps=100_000, checkpoint_every=50_000
+    )
+    process = subprocess.Popen(
+        command(config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    folder = config.out / "reconstruct"
+    _until(lambda: any(folder.glob("events*")), process)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on from there" in said
+    assert len(checkpoints(folder)) == 1
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: Path) -> None:
+    one = settings(data, tmp_path / "one", stage="reconstruct", steps=2, batch_size=2)
+    train_stage(one, "reconstruct", ALONE)
+    two = replace(one, out=tmp_path / "two", batch_size=1)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command(two, *torchrun), cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    a, b = (load_file(c.out / "reconstruct" / "weights.safetensors") for c in (one, two))
+    for name, weight in a.items():
+        torch.testing.assert_close(b[name], weight, atol=2e-4, rtol=1e-3)
+
+
+def test_a_finished_stage_is_not_trained_again(data: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path / "run")
+    weights = train_stage(config, "reconstruct", ALONE)
+    before = weights.read_bytes()
+    train_stage(config, "reconstruct", ALONE)
+    assert weights.read_bytes() == before
+
+
+# Steps that are not finite
+
+
+def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Let the loss of these steps be infinite."""
+    plain, count = Stage.loss, iter(range(1_000_000))
+
+    def poisoned(self: Stage, *args: Any, **kwargs: Any) -> Outcome:
+        outcome = plain(self, *args, **kwargs)
+        return outcome._replace(loss=outcome.loss * torch.inf) if next(count) in steps else outcome
+
+    monkeypatch.setattr(Stage, "loss", poisoned)
+
+
+def test_a_step_that_is_not_finite_is_skipped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _poison(monkeypatch, {1})
+    weights = train_stage(settings(data, tmp_path / "run"), "reconstruct", ALONE)
+    assert all(tensor.isfinite().all() for tensor in load_file(weights).values())
+    assert "skipped steps 1" in capsys.readouterr().out
+
+
+def test_many_steps_in_a_row_that_are_not_finite_stop_the_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _poison(monkeypatch, set(range(2, 100)))
+    config = settings(data, tmp_path / "run", steps=50, bad_steps=3)
+    with pytest.raises(TrainingError, match=r"3 steps in a row.*loss inf.*checkpoint-00000002\.pt"):
+        train_stage(config, "reconstruct", ALONE)
+    folder = config.out / "reconstruct"
+    assert [path.name for path in checkpoints(folder)] == ["checkpoint-00000002.pt"]
+    assert not (folder / "weights.safetensors").exists()
+
+
+# What is refused
+
+
+def test_settings_that_differ_are_named_when_a_run_is_to_go_on(data: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path / "run")
+    train_stage(config, "reconstruct", ALONE)
+    with pytest.raises(ResumeError, match=r"lr: 0\.0005 then, 0\.001 now"):
+        train_stage(replace(config, lr=1e-3), "reconstruct", ALONE)
+
+
+def test_data_that_do_not_fit_the_preset_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"pictures of 64 pixels, and preset mini takes 256"):
+        train_stage(settings(data, tmp_path / "run", preset="mini"), "reconstruct", ALONE)
+
+
+def test_a_stage_without_the_one_before_says_what_to_do(data: Path, tmp_path: Path) -> None:
+    for stage, option in (("motion", "--init"), ("appearance", "--init")):
+        with pytest.raises(CheckpointError, match=f"none of stage .* {option} FILE"):
+            train_stage(settings(data, tmp_path / "run"), stage, ALONE)
+
+
+@pytest.mark.parametrize(
+    ("found", "moves", "message"),
+    [
+        (replace(STATIC, heads=1), True, "heads: 2, 1"),
+        (NANO, False, "embeds drags: no network to reconstruct with"),
+        (replace(NANO, drag_levels=(1,)), True, r"levels \(1,\), not \(0, 1, 2\)"),
+    ],
+)
+def test_a_checkpoint_of_another_preset_is_refused_by_what_differs(
+    tmp_path: Path, found: PartRMConfig, moves: bool, message: str
+) -> None:
+    path = tmp_path / "other.safetensors"
+    PartRM(found).save_pretrained(path)
+    with pytest.raises(CheckpointError, match=message):
+        starting_network(path, NANO, moves)
+
+
+def test_errors_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(tmp_path / "nothing", tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", command(config)[1:])
+    assert train.main() == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("error: ")
+
+
+# Held-out objects
+
+
+def test_held_out_objects_are_measured_without_augmentation(data: Path, tmp_path: Path) -> None:
+    config = settings(data, tmp_path / "run", val_samples=3)
+    shards = open_shards(data)
+    samples = held_out_samples(config, "appearance", shards, network_config(config))
+    assert len(samples) == 3
+    assert all(sample.present.all() for sample in samples)
+    network = PartRM(NANO)
+    stage = Stage(network, None, None, 0.0, nullcontext)
+    outcomes = [stage.loss(network, sample, with_lpips=False) for sample in samples]
+    each = [psnr(*compared(o, s)).mean() for o, s in zip(outcomes, samples, strict=True)]
+    expected = float(torch.stack(each).mean())
+    assert measure(stage, network, samples, torch.device("cpu")) == pytest.approx(expected)
+
+
+def _until(condition: Any, process: subprocess.Popen[Any]) -> None:
+    """Wait until a condition holds while a process runs."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "the run ended early"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
