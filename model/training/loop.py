@@ -81,7 +81,11 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
 
     network = stage.network
     optimizer = torch.optim.AdamW(
-        network.parameters(), config.lr, BETAS, weight_decay=config.weight_decay
+        network.parameters(),
+        config.lr,
+        BETAS,
+        weight_decay=config.weight_decay,
+        fused=processes.device.type == "cuda",
     )
     schedule = OneCycleLR(
         optimizer,

@@ -1,0 +1,216 @@
+"""How long does the network take: a training step, a forward, the drags in it, one drag?
+
+    python -m benchmarks.network --preset big --batch 4 8            # on a GPU
+    python -m benchmarks.network --preset mini --batch 1             # anywhere
+
+On noise, as an untrained network: what is computed does not depend on the pictures, and what is
+rendered hardly does. Every line is measured in turn on the same network, and is the median of many
+runs; the drags' share is a forward with them less one without. Memory is the most that PyTorch
+allocated. The share of the chip's peak counts the arithmetic of matrix products and convolutions,
+forward and backward, over the step's time.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from datagen.cameras import rig
+from model.config import PRESETS
+from model.drag_embedding import Drags
+from model.partrm import PartRM
+from model.training.dataset import Sample
+from model.training.stages import Stage, render_like
+from model.views import Views
+
+BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # FLOP/s, dense, by the chip's name
+DRAGS, RENDERED = 10, 8
+
+
+@dataclass(frozen=True)
+class Args:
+    """Time the network.
+
+    Attributes:
+        preset: of the network.
+        batch: sizes of the batch for steps and forwards; one drag is always measured alone.
+        device: cuda or cpu; by default CUDA where there is one.
+        compile: torch.compile's mode, or none.
+        runs: counted runs of each line, after three that are not.
+        train: whether to time training steps too.
+    """
+
+    preset: Literal["big", "small", "tiny", "mini", "nano"] = "mini"
+    batch: tuple[int, ...] = (4,)
+    device: str | None = None
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    runs: int = 20
+    train: bool = True
+
+
+def main() -> None:
+    args = tyro.cli(Args, description=__doc__)
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.manual_seed(0)
+    network = PartRM(PRESETS[args.preset]).to(device)
+    if args.compile != "none":
+        network.compile(mode=args.compile)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"{args.preset} on {name}, torch {torch.__version__}, compile {args.compile}")
+    print("| what | batch | ms | samples/s | peak GB | TFLOP | share of peak |")
+    print("|---|---|---|---|---|---|---|")
+    for batch in args.batch if args.train else ():
+        step = _training_step(network, batch, device)
+        _report("training step", batch, step, device, args.runs, name)
+        network.zero_grad(set_to_none=True)
+    network.eval().requires_grad_(False)
+    for batch in args.batch:
+        views, drags = _views(batch, network.config.input_size, device), _drags(batch, device)
+        images = views.network_input()
+        forward, static = partial(network, images, drags), partial(network, images)
+        with torch.inference_mode(), _autocast(device):
+            with_drags = _report("forward", batch, forward, device, args.runs, name)
+            without = _report("without drags", batch, static, device, args.runs, name)
+        print(f"| the drags' share | {batch} | {with_drags - without:.1f} | | | | |")
+    with torch.inference_mode():
+        alone = _one_drag(network, device)
+        _report(f"one drag to {RENDERED} views", 1, alone, device, args.runs, name)
+        to_gaussians = _one_drag(network, device, rendered=0)
+        _report("one drag to the Gaussians", 1, to_gaussians, device, args.runs, name)
+
+
+def _report(
+    what: str, batch: int, run: Callable[[], object], device: torch.device, runs: int, chip: str
+) -> float:
+    """Time `run`, print a line, and return its median in ms."""
+    for _ in range(3):
+        run()
+    with FlopCounterMode(display=False) as counter:
+        run()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = []
+    for _ in range(runs):
+        _finish(device)
+        began = time.perf_counter()
+        run()
+        _finish(device)
+        times.append(1000 * (time.perf_counter() - began))
+    ms, flop = statistics.median(times), counter.get_total_flops()
+    memory, share = "", ""
+    if device.type == "cuda":
+        memory = f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f}"
+        peak = next((rate for key, rate in BF16_PEAK.items() if key in chip), None)
+        share = f"{flop / (ms / 1000) / peak:.0%}" if peak else "unknown chip"
+    speed = 1000 * batch / ms
+    print(f"| {what} | {batch} | {ms:.1f} | {speed:.1f} | {memory} | {flop / 1e12:.2f} | {share} |")
+    return ms
+
+
+def _training_step(network: PartRM, batch: int, device: torch.device) -> Callable[[], None]:
+    """Forward, 8 rendered views, backward, clipping and AdamW, as stage `appearance` without
+    LPIPS."""
+    stage = Stage(network, None, None, 0.0, lambda: _autocast(device))
+    sample = _sample(batch, network.config.input_size, device)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-6, fused=device.type == "cuda")
+
+    def step() -> None:
+        optimizer.zero_grad()
+        stage.loss(network, sample, with_lpips=False).loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def _one_drag(
+    network: PartRM, device: torch.device, rendered: int = RENDERED
+) -> Callable[[], Tensor]:
+    """From pictures, already on the device, to pictures of the moved object."""
+    size = network.config.input_size
+    views = _views(1, size, device)
+    start, end = torch.rand(2, 1, 1, 2, device=device)
+    mask = torch.ones(1, 1, dtype=torch.bool, device=device)
+    cameras = _cameras(1, range(rendered), device)
+    blank = torch.empty(1, rendered, 3, size, size, device=device)
+
+    def drag() -> Tensor:
+        with _autocast(device):
+            gaussians = network(views.network_input(), network.drags_of_view_0(start, end, mask, 4))
+        if not rendered:
+            return gaussians
+        return render_like(gaussians, cameras, views.intrinsics, blank).colour
+
+    return drag
+
+
+def _sample(batch: int, size: int, device: torch.device) -> Sample:
+    views, drags = _views(batch, size, device), _drags(batch, device)
+    generator = torch.Generator().manual_seed(2)
+
+    def pictures(count: int) -> Tensor:
+        shape = (batch, count, 4, size, size)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+    still = torch.linspace(-1, 1, size).expand(batch, 4, 2, size)
+    sample = Sample(
+        pictures(4),
+        views.camera_to_world,
+        views.present,
+        still,
+        drags.start[:, 0],
+        drags.end[:, 0],
+        drags.mask[:, 0],
+        pictures(0),
+        views.camera_to_world,
+        pictures(RENDERED),
+        _cameras(batch, range(RENDERED), device),
+        views.intrinsics,
+    )
+    return sample.to(device)
+
+
+def _views(batch: int, size: int, device: torch.device) -> Views:
+    ring = rig("ring")
+    lens = torch.tensor(ring.intrinsics(size), dtype=torch.float32, device=device)
+    return Views(
+        torch.rand(batch, 4, 3, size, size, device=device),
+        _cameras(batch, ring.input_views, device),
+        lens.expand(batch, 3, 3),
+        torch.ones(batch, 4, dtype=torch.bool, device=device),
+    )
+
+
+def _cameras(batch: int, views: Iterable[int], device: torch.device) -> Tensor:
+    chosen = rig("ring").camera_to_world[np.array(list(views), int)]
+    return torch.tensor(chosen, dtype=torch.float32, device=device).expand(batch, -1, 4, 4)
+
+
+def _drags(batch: int, device: torch.device) -> Drags:
+    start, end = torch.rand(2, batch, 4, DRAGS, 2, device=device)
+    return Drags(start, end, torch.ones(batch, 4, DRAGS, dtype=torch.bool, device=device))
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[None]:
+    """bf16 on a GPU, float32 on a CPU, as training and prediction do."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()
