@@ -9,12 +9,24 @@ OUT ?= data/generated/shards
 PRESET ?= $(if $(OBJECTS),standard,preview)
 ARGS ?=
 
-.PHONY: help setup dataset test lint format clean
+# What `make train` trains, on which shards, and where to. Without a GPU: a small network, for minutes.
+GPU := $(shell nvidia-smi -L 2>/dev/null)
+MODEL ?= $(if $(GPU),mini,nano)
+DATA ?= data/generated/$(if $(filter nano,$(MODEL)),shards,shards-256)
+RUNS ?= runs/$(MODEL)
+TRAIN_nano := --no-lpips --steps 300 --warmup-steps 50 --lr 2e-3 --workers 1 --checkpoint-every 100
+TRAIN_mini := --steps 4000 --warmup-steps 400 --batch-size 16 --workers 8
+EVAL_nano := --no-lpips --resolution 128
+
+.PHONY: help setup dataset train eval test lint format clean
 
 help:
 	@echo "make dataset              render eight sample objects (PRESET=preview, 128 pixels)"
 	@echo "make dataset OBJECTS=DIR  render your PartNet-Mobility objects (PRESET=standard, 256 pixels)"
 	@echo "                          CATEGORIES=\"Safe Toaster\" OUT=DIR PRESET=… ARGS=\"--workers 8 …\""
+	@echo "make train                train MODEL=$(MODEL) on DATA=$(DATA),"
+	@echo "                          which is made if missing: all three stages, into RUNS=$(RUNS)"
+	@echo "make eval                 measure what it learnt on objects it has not seen"
 	@echo "make test                 run the tests"
 	@echo "make lint                 ruff and mypy"
 	@echo "make format               let ruff format the code"
@@ -24,12 +36,21 @@ setup: $(VENV)/.done
 
 $(VENV)/.done: requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --requirement requirements.lock
+	$(RUN) -m pip install --quiet --requirement requirements.lock $(if $(GPU),gsplat==1.5.3)
 	touch $@
 
 dataset: setup
 	$(RUN) -m datagen build --preset $(PRESET) --out $(OUT) \
 		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(CATEGORIES),--categories $(CATEGORIES)) $(ARGS)
+
+$(DATA)/manifest.json:
+	$(MAKE) dataset OUT=$(DATA) PRESET=$(if $(filter nano,$(MODEL)),preview,standard) ARGS=
+
+train: setup $(DATA)/manifest.json
+	$(RUN) train.py --data $(DATA) --out $(RUNS) --preset $(MODEL) $(TRAIN_$(MODEL)) $(ARGS)
+
+eval: setup $(DATA)/manifest.json
+	$(RUN) eval.py $(RUNS)/appearance/weights.safetensors --data $(DATA) $(EVAL_$(MODEL)) $(ARGS)
 
 test: setup
 	$(RUN) -m pytest
@@ -44,4 +65,4 @@ format: setup
 	$(RUN) -m ruff format .
 
 clean:
-	rm -rf $(VENV) data/generated
+	rm -rf $(VENV) data/generated runs
