@@ -1,14 +1,18 @@
 """Rendering: the CPU rasterizer against equations written out, gsplat against the rasterizer."""
 
+import ast
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from dense_rasterizer import dense_render
+from numba.core.dispatcher import Dispatcher
 from torch.nn.functional import normalize
 
 from datagen.cameras import project, rig
+from model.rasterizer import blending, projection, tiles
 from model.rendering import Rendering, render
 
 BACKGROUND = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
@@ -200,6 +204,19 @@ def test_results_do_not_depend_on_the_number_of_threads():
         torch.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("module", [projection, tiles, blending], ids=lambda m: m.__name__)
+def test_kernels_use_nothing_of_another_file(module):
+    """Else numba's cache would keep their old code when that file changes."""
+    statements = ast.parse(Path(module.__file__).read_text()).body
+    imports = [s for s in statements if isinstance(s, ast.ImportFrom) and "model" in s.module]
+    foreign = {name.asname or name.name for statement in imports for name in statement.names}
+    kernels = [value for value in vars(module).values() if isinstance(value, Dispatcher)]
+    assert "compiled" in foreign and len(kernels) >= 4
+    for kernel in kernels:
+        assert kernel.py_func.__module__ == module.__name__
+        assert not foreign & set(kernel.py_func.__code__.co_names)
 
 
 def test_what_is_not_finite_or_nothing_is_not_drawn():
