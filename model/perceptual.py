@@ -80,11 +80,12 @@ class Perceptual(nn.Module):
 def _load_backbone(backbone: nn.Module, weights: dict[str, Tensor], source: Path | None) -> None:
     """Give the package's VGG, whose slices keep torchvision's layer numbers, its weights."""
     own = backbone.state_dict()
-    given = {name: weights.get(f"features.{name.split('.', 1)[1]}") for name in own}
-    wrong = [n for n, w in given.items() if w is None or w.shape != own[n].shape]
+    theirs = {name: f"features.{name.split('.', 1)[1]}" for name in own}
+    given = {name: weights.get(theirs[name]) for name in own}
+    wrong = [theirs[n] for n, w in given.items() if w is None or w.shape != own[n].shape]
     if wrong:
         raise PerceptualError(
             f"{source}: no state dict of torchvision's VGG-16: {len(wrong)} of its {len(own)} "
-            f"convolutions' tensors are missing or of another shape, features.{wrong[0]} first"
+            f"convolutions' tensors are missing or of another shape, {wrong[0]} first"
         )
     backbone.load_state_dict(given)

@@ -63,7 +63,7 @@ def _members(shards: Collection[str], split: Split, file: Path | None) -> set[st
     try:
         named = json.loads(file.read_text())[split]
         return {str(name) for name in list(named)}
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SplitError(
             f'{file}: no split file, {{"train": [ids], "val": [ids]}}: {error}'
         ) from error

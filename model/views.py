@@ -63,8 +63,20 @@ def read_pictures(
     """
     if shard.resolution < size:
         raise ValueError(f"{shard.path} holds pictures of {shard.resolution} pixels, not {size}")
-    pictures = [_resized(shard.colour(state, view), size) for view in views]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    pictures = np.empty((len(views), 4, size, size), np.uint8)
+    for picture, view in zip(pictures, views, strict=True):
+        picture[:] = downscaled(shard.colour(state, view), size).transpose(2, 0, 1)
+    return torch.from_numpy(pictures)
+
+
+def downscaled(
+    picture: UInt8[np.ndarray, "H W 4"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 4"]:
+    """A picture with straight alpha, averaged down to this size."""
+    if len(picture) == size:
+        return picture
+    # Pillow weighs colours by their alpha here.
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
 
 
 def cameras(shard: Shard, views: Sequence[int]) -> Float[Tensor, "V 4 4"]:
@@ -91,12 +103,3 @@ def check_resolution(shards: Iterable[Shard], size: int, preset: str) -> None:
                 f"pixels, and {preset} takes {size}. Render it again with a larger preset "
                 "(make dataset PRESET=standard: 256 pixels), or choose a smaller network"
             )
-
-
-def _resized(picture: UInt8[np.ndarray, "H W 4"], size: int) -> UInt8[np.ndarray, "S S 4"]:
-    if len(picture) == size:
-        return picture
-    # Averages must weigh colours by their alpha: Pillow does so in its mode "RGBa".
-    premultiplied = Image.fromarray(picture, "RGBA").convert("RGBa")
-    small = premultiplied.resize((size, size), Image.Resampling.BOX)
-    return np.array(small.convert("RGBA"))

@@ -22,10 +22,11 @@ class Augmentation:
 
     Attributes:
         grid_distortion: probability that the views but the first are warped.
-        distortion_strength: how far the lines of the warped grid move, in cells of it.
+        distortion_strength: within how many cells of the warped grid its lines move, half of them
+            to either side; below 1, so that none overtakes another.
         camera_jitter: probability that the cameras of these views are told wrong.
-        jitter_strength: half turns by which they may be wrong around the upright axis, and twice
-            those around the horizontal one.
+        jitter_strength: half turns by which they may be wrong around their upright axis; it is
+            half as many around the horizontal one.
         drag_noise: probability that the ends of the drags are noisy.
         noise_strength: standard deviation of that noise, as a fraction of the picture.
         view_dropout: probability that views are missing: from one to all but view 0.

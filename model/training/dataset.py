@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ from model.training.augmentation import (
     warped,
 )
 from model.views import Views, cameras, intrinsics, on_white, read_pictures
+
+OPEN_SHARDS = 256  # in each process: each takes a file descriptor, of which many systems give 1,024
 
 
 class Sample(NamedTuple):
@@ -123,6 +126,7 @@ class StateDataset(Dataset[Sample]):
         self.task, self.size, self.max_drags, self.seed = task, size, max_drags, seed
         self.augmentation = augmentation or Augmentation()
         self.items: list[tuple[Shard, int, int]] = []
+        self.used: dict[Path, Shard] = {}  # the last few, the oldest first
         for shard in shards.values():
             still = [(state, state) for state in range(len(shard.states))]
             pairs = draggable_pairs(shard) if task.moves else still
@@ -140,29 +144,40 @@ class StateDataset(Dataset[Sample]):
         epoch, index = divmod(number, len(self.items))
         rng = np.random.default_rng([self.seed, epoch, index])
         shard, source, target = self.items[index]
+        self._close_all_but_the_last_used(shard)
         inputs = shard.input_views
         present, told, warp = self._shown(shard.camera_to_world[list(inputs)], rng)
         start, end, mask = self._drags(shard, source, target, rng)
-        rendered = self._rendered(len(shard.camera_to_world), inputs, rng)
+        # All that is asked of a state starts with the input views, and is read once.
+        views = self._inputs_first(len(shard.camera_to_world), inputs, rng)
+        shown, taught, rendered = len(inputs), len(inputs) * self.task.teacher, self.task.rendered
+        counts = {target: max(taught, rendered)}
+        counts[source] = max(shown, counts.get(source, 0))
+        pictures = {
+            state: read_pictures(shard, state, views[:count], self.size)
+            for state, count in counts.items()
+        }
         return Sample(
-            source=read_pictures(shard, source, inputs, self.size),
+            source=pictures[source][:shown],
             told_cameras=torch.from_numpy(told).float(),
             present=torch.from_numpy(present),
             warp=torch.from_numpy(warp),
             drag_start=torch.from_numpy(start),
             drag_end=torch.from_numpy(end),
             drag_mask=torch.from_numpy(mask),
-            target_inputs=self._pictures(shard, target, inputs if self.task.teacher else ()),
+            target_inputs=pictures[target][:taught],
             input_cameras=cameras(shard, inputs),
-            target=self._pictures(shard, target, rendered),
-            target_cameras=cameras(shard, rendered),
+            target=pictures[target][:rendered],
+            target_cameras=cameras(shard, views[:rendered]),
             intrinsics=intrinsics(shard, self.size),
         )
 
-    def _pictures(self, shard: Shard, state: int, views: tuple[int, ...]) -> Tensor:
-        if not views:
-            return torch.empty(0, 4, self.size, self.size, dtype=torch.uint8)
-        return read_pictures(shard, state, views, self.size)
+    def _close_all_but_the_last_used(self, shard: Shard) -> None:
+        """Note that a shard is used, and close the one that has not been for longest."""
+        self.used.pop(shard.path, None)
+        self.used[shard.path] = shard
+        if len(self.used) > OPEN_SHARDS:
+            self.used.pop(next(iter(self.used))).close()
 
     def _shown(
         self, camera_to_world: Float[np.ndarray, "V 4 4"], rng: np.random.Generator
@@ -198,12 +213,12 @@ class StateDataset(Dataset[Sample]):
             end += self.augmentation.noise_strength * rng.standard_normal(end.shape, np.float32)
         return start, end, mask
 
-    def _rendered(
+    def _inputs_first(
         self, views: int, inputs: tuple[int, ...], rng: np.random.Generator
     ) -> tuple[int, ...]:
-        """Views of the target state to render: the input views, then others in random order."""
+        """The input views, then the others in random order."""
         others = rng.permutation([view for view in range(views) if view not in inputs])
-        return (*inputs, *(int(view) for view in others))[: self.task.rendered]
+        return (*inputs, *(int(view) for view in others))
 
 
 class Stream(Sampler[int]):
