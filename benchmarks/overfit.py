@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from datagen.shards import Shard, open_shards
 from model.config import PRESETS
+from model.metrics import psnr
 from model.partrm import PartRM
 from model.training.augmentation import Augmentation
 from model.training.dataset import StateDataset, Task
-from model.training.stages import Stage, compared, psnr
+from model.training.stages import Stage, compared
 from model.views import cameras, on_white, read_pictures
 
 VIEWS = 12

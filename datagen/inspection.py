@@ -150,13 +150,23 @@ def _cell(shard: Shard, state: int, goal: int | None, view: int, size: int) -> I
     picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     if goal is not None:
         picture.paste(GOAL, mask=_outline(shard, goal, view, size))
-        layer = Image.new("RGBA", (FINE * size, FINE * size))
-        draw = ImageDraw.Draw(layer)
-        scale = FINE * size / shard.resolution
-        for start, end in _spread_drags(shard, state, goal, view):
-            _arrow(draw, scale * start, scale * end)
-        picture = Image.alpha_composite(picture, layer.reduce(FINE))
+        drags = _spread_drags(shard, state, goal, view)
+        picture = draw_drags(picture, size / shard.resolution * drags)
     return picture.convert("RGB")
+
+
+def draw_drags(picture: Image.Image, drags: Float[np.ndarray, "N 2 2"]) -> Image.Image:
+    """A picture with an arrow for each drag.
+
+    Args:
+        picture: of any mode; RGBA is returned.
+        drags: start and end (x, y) of each, in pixels of the picture.
+    """
+    layer = Image.new("RGBA", (FINE * picture.width, FINE * picture.height))
+    draw = ImageDraw.Draw(layer)
+    for start, end in FINE * drags:
+        _arrow(draw, start, end)
+    return Image.alpha_composite(picture.convert("RGBA"), layer.reduce(FINE))
 
 
 def _outline(shard: Shard, state: int, view: int, size: int) -> Image.Image:

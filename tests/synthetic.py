@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from datagen.articulation import ArticulatedObject, Joint, JointType, Link, link_poses, transform
-from datagen.cameras import rig
+from datagen.cameras import Rig, rig
 from datagen.image_codec import Frame
 from datagen.shard_writer import ShardContents, StateImages, shard_bytes
 from datagen.state_names import STATES_PER_PART, State, positions
 from datagen.visibility import visible_points
 
 RIG = rig("ring")
+WORLD = np.array([[0.72, 0, 0, 0.19], [0, 0.72, 0, 0], [0, 0, 0.72, -0.25], [0, 0, 0, 1]])
 SEED = 0
 POINTS = 400
 """Surface points on each link that has a surface."""
@@ -67,21 +68,26 @@ def states_of(obj: ArticulatedObject) -> tuple[State, ...]:
     return tuple(states)
 
 
-def synthetic_shard(path: Path, resolution: int = 64) -> Path:
-    """Write the cabinet's shard: 12 states, 12 views (rig `ring`), 400 points on each of 4 links.
+def synthetic_shard(
+    path: Path,
+    resolution: int = 64,
+    cameras: Rig = RIG,
+    world: Float[np.ndarray, "4 4"] = WORLD,
+) -> Path:
+    """Write the cabinet's shard: 12 states, 12 views, 400 points on each of 4 links.
 
     Args:
         path: the file to write; its stem becomes the object's id.
         resolution: of the pictures.
+        cameras: that take them.
+        world: the similarity from the object's frame to the world.
 
     Returns:
         `path`.
     """
     obj, rng = cabinet(path.stem), np.random.default_rng(SEED)
     states = states_of(obj)
-    world = np.diag([0.72, 0.72, 0.72, 1.0])
-    world[:3, 3] = 0.19, 0.0, -0.25
-    distance = float(np.linalg.norm(RIG.camera_to_world[0, :3, 3]))
+    distance = float(np.linalg.norm(cameras.camera_to_world[0, :3, 3]))
     points = np.concatenate([_on_box(*BOXES[link], rng) for link in BOXES]).astype(np.float32)
     contents = ShardContents(
         obj,
@@ -89,7 +95,7 @@ def synthetic_shard(path: Path, resolution: int = 64) -> Path:
         points,
         np.repeat(list(BOXES), POINTS),
         world,
-        RIG,
+        cameras,
         resolution,
         (distance - 1.5, distance + 1.5),
         SEED,
@@ -113,12 +119,13 @@ def _on_box(low: list[float], high: list[float], rng: np.random.Generator) -> np
 def _images(contents: ShardContents, poses: Float[np.ndarray, "L 4 4"]) -> StateImages:
     """The pictures of a state, its links placed in the world."""
     intrinsics = contents.rig.intrinsics(contents.resolution)
-    frames = [_rasterise(poses, c, intrinsics, contents.resolution) for c in RIG.camera_to_world]
+    cameras = contents.rig.camera_to_world
+    frames = [_rasterise(poses, camera, intrinsics, contents.resolution) for camera in cameras]
     points = transform(poses[contents.point_link], contents.points[:, None])[:, 0]
     depth = np.stack([frame.depth for frame in frames])
     link = np.stack([frame.link for frame in frames])
     visible: Bool[np.ndarray, "V P"] = visible_points(
-        points, contents.point_link, depth, link, RIG.camera_to_world, intrinsics
+        points, contents.point_link, depth, link, cameras, intrinsics
     )
     return StateImages.encode(frames, visible, contents.depth_range)
 

@@ -21,6 +21,7 @@ from datagen.shard_writer import write_manifest
 from datagen.shards import open_shards
 from model.checkpoint_layout import CheckpointError
 from model.config import PRESETS, PartRMConfig
+from model.metrics import psnr
 from model.partrm import PartRM
 from model.training.augmentation import Augmentation
 from model.training.checkpoints import ResumeError, checkpoints
@@ -35,7 +36,7 @@ from model.training.loop import (
     train_stage,
 )
 from model.training.processes import Processes
-from model.training.stages import Outcome, Stage, compared, psnr
+from model.training.stages import Outcome, Stage, compared
 from tests.synthetic import synthetic_shard
 
 ROOT = Path(__file__).parent.parent
@@ -99,10 +100,6 @@ def command(config: TrainConfig, *prefix: str) -> list[str]:
 def batch_of(data: Path, task: Task, count: int = 2, **changes: Any) -> Sample:
     dataset = StateDataset(open_shards(data), task, NANO.input_size, **changes)
     return default_collate([dataset[7 * i] for i in range(count)])
-
-
-def equal(a: Path, b: Path) -> bool:
-    return a.read_bytes() == b.read_bytes()
 
 
 # What is learnt
@@ -178,29 +175,28 @@ def test_all_three_stages_follow_one_another(
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(data: Path, tmp_path: Path) -> None:
     whole = settings(data, tmp_path / "whole", stage="reconstruct", steps=8)
-    train_stage(whole, "reconstruct", ALONE)
+    undisturbed = _start(whole)
     killed = replace(whole, out=tmp_path / "killed")
-    process = subprocess.Popen(
-        command(killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = _start(killed)
     folder = killed.out / "reconstruct"
     _until(lambda: len(checkpoints(folder)) > 0, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "weights.safetensors").exists()
-    # Loading in worker processes or in this one, the samples are the same.
-    weights = train_stage(replace(killed, workers=1), "reconstruct", ALONE)
-    assert equal(weights, whole.out / "reconstruct" / "weights.safetensors")
-    assert len(checkpoints(folder)) == whole.keep
+    # Loading in worker processes or in the trainer's own, the samples are the same.
+    assert _start(replace(killed, workers=1)).wait() == 0
+    assert undisturbed.wait() == 0
+    for config in (whole, killed):
+        assert len(checkpoints(config.out / "reconstruct")) == config.keep
+    weights = [c.out / "reconstruct" / "weights.safetensors" for c in (whole, killed)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_sigterm_saves_and_stops(data: Path, tmp_path: Path) -> None:
     config = settings(
         data, tmp_path / "run", stage="reconstruct", steps=100_000, checkpoint_every=50_000
     )
-    process = subprocess.Popen(
-        command(config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = _start(config)
     folder = config.out / "reconstruct"
     _until(lambda: any(folder.glob("events*")), process)
     time.sleep(1)
@@ -330,11 +326,18 @@ def test_held_out_objects_are_measured_without_augmentation(data: Path, tmp_path
     stage = Stage(network, None, None, 0.0, nullcontext)
     outcomes = [stage.loss(network, sample, with_lpips=False) for sample in samples]
     each = [psnr(*compared(o, s)).mean() for o, s in zip(outcomes, samples, strict=True)]
-    expected = float(torch.stack(each).mean())
+    expected = float(torch.stack(each).mean().detach())
     assert measure(stage, network, samples, torch.device("cpu")) == pytest.approx(expected)
 
 
-def _until(condition: Any, process: subprocess.Popen[Any]) -> None:
+def _start(config: TrainConfig) -> subprocess.Popen[str]:
+    """Train as a user does. Processes are alike; this one's threads, for one, may be set."""
+    return subprocess.Popen(
+        command(config), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _until(condition: Any, process: subprocess.Popen[str]) -> None:
     """Wait until a condition holds while a process runs."""
     deadline = time.monotonic() + 60
     while not condition():

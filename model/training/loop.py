@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, default_collate
 from datagen.shards import Shard, open_shards
 from model.checkpoint_layout import CheckpointError
 from model.config import PRESETS, PartRMConfig
+from model.metrics import psnr
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.splits import SplitError, split_shards
@@ -30,7 +31,7 @@ from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, StateDataset, Stream
 from model.training.processes import Processes
 from model.training.progress import Progress
-from model.training.stages import Stage, compared, psnr, task_of
+from model.training.stages import Stage, compared, task_of
 from model.views import check_resolution, on_white
 
 WEIGHTS = "weights.safetensors"

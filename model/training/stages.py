@@ -127,10 +127,3 @@ def compared(
     truth, _ = on_white(batch.target_inputs)
     drawn = render_like(outcome.gaussians, batch.input_cameras, batch.intrinsics, truth)
     return drawn.colour, truth
-
-
-def psnr(
-    pictures: Float[Tensor, "*batch 3 S S"], truth: Float[Tensor, "*batch 3 S S"]
-) -> Float[Tensor, "*batch"]:
-    """Peak signal-to-noise ratio of each picture in dB."""
-    return -10 * (pictures - truth).square().mean(dim=(-3, -2, -1)).log10()

@@ -1,0 +1,99 @@
+"""Evaluate PartRM: python eval.py runs/mine/appearance/weights.safetensors --data FOLDER
+
+Prints the tables, and writes results.json, results.md, contact_sheet.png and, with --video,
+turntables of the predicted Gaussians.
+"""
+
+from __future__ import annotations
+
+import sys
+from inspect import getdoc
+
+import torch
+import tyro
+
+from datagen.shards import Shard, ShardError, open_shards
+from model.evaluation.cases import DragChoice, check_pictures, choose_cases
+from model.evaluation.config import EvalConfig
+from model.evaluation.evaluate import Setting, evaluate, rows_to_compare
+from model.evaluation.pictures import choose_examples, contact_sheet, examples, write_turntables
+from model.evaluation.report import markdown, results, write_results
+from model.perceptual import Perceptual, PerceptualError
+from model.splits import split_shards
+from model.video import check_video
+from model.views import check_resolution
+
+
+def run(config: EvalConfig) -> None:
+    """Measure, print, write, draw."""
+    config.check()
+    if config.video:
+        check_video()
+    device = choose_device(config.device)
+    shards, truths = open_data(config)
+    rows = rows_to_compare(config.weights, config.teacher, device)
+    for row in rows:
+        if row.network is not None:
+            check_resolution(shards.values(), row.network.config.input_size, str(row.weights))
+    cases = choose_cases(shards, config.pairs, truths)
+    perceptual = Perceptual(config.vgg_weights).to(device) if config.lpips else None
+    drags = DragChoice(config.drags, config.propagate, config.seed)
+    setting = Setting(drags, config.input_views, config.resolution, device)
+
+    measured = evaluate(cases, rows, setting, perceptual)
+    found = results(config, setting, cases, rows, measured)
+    write_results(config.folder, found)
+    print(markdown(found))
+
+    shown = examples(choose_examples(cases, config.sheet_samples), rows, setting)
+    sheet = config.folder / "contact_sheet.png"
+    contact_sheet(shown, setting).save(sheet)
+    videos = write_turntables(config.folder, shown, setting) if config.video else []
+    for path in (config.folder / "results.json", config.folder / "results.md", sheet, *videos):
+        print(path)
+
+
+def open_data(config: EvalConfig) -> tuple[dict[str, Shard], dict[str, Shard] | None]:
+    """The split's shards, and those of --targets, both with pictures large enough."""
+    shards = split_shards(
+        open_shards(config.data), config.split, config.split_file, config.categories
+    )
+    check_pictures(shards.values(), config.resolution)
+    if config.targets is None:
+        return shards, None
+    truths = {n: shard for n, shard in open_shards(config.targets).items() if n in shards}
+    check_pictures(truths.values(), config.resolution)
+    return shards, truths
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name; by default CUDA where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"--device {name}: no such device here: {reason}") from error
+    return device
+
+
+def main() -> int:
+    try:
+        run(tyro.cli(EvalConfig, prog="python eval.py", description=getdoc(EvalConfig)))
+    except (ShardError, PerceptualError, ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

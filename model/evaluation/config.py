@@ -1,0 +1,95 @@
+"""The settings of an evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from model.evaluation.cases import Propagation
+from model.splits import Split
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Measure PartRM on shards: PSNR, SSIM and LPIPS of the target state seen from all views, over
+    the whole picture and over the region that changed; and the time it takes.
+
+    Every table has two rows that put a network's numbers in their place: the source pictures
+    themselves, as if nothing had moved, and a reconstructor that is shown the target state.
+    Never compare numbers across rigs, nor across resolutions.
+    """
+
+    weights: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Checkpoints to compare, ours or published ones; a row each."""
+    data: Path
+    """Folder of shards."""
+    out: Path | None = None
+    """Folder for results.json, results.md, contact_sheet.png and videos. Default: `eval` in the
+    folder of the first checkpoint."""
+    teacher: Path | None = None
+    """The reconstructor of the row that is shown the answer. Default: the one of the first
+    checkpoint's run, reconstruct/weights.safetensors; where there is none, the first checkpoint
+    itself, without drags."""
+
+    split: Split = "val"
+    """Which objects."""
+    split_file: Path | None = None
+    """JSON, {"train": [ids], "val": [ids]}. Default: one object in eight is held out, by its
+    name."""
+    categories: tuple[str, ...] = ()
+    """These categories alone."""
+    pairs: int = 12
+    """At most so many pairs of states of an object, evenly chosen."""
+    targets: Path | None = None
+    """Folder of shards of the same objects and states from another rig: the views to compare are
+    taken from there, for instance those of the published rig. Default: the views in --data."""
+    resolution: int = 256
+    """Pixels along a side of the pictures that are compared; larger ones are averaged down."""
+
+    drags: int = 10
+    """Drags of a sample; fewer where its part shows fewer points."""
+    propagate: Propagation = "none"
+    """none: every drag is given, with an end of its own; mask: one is given, and the others start
+    on the true mask of its part and go as far, in the same direction."""
+    input_views: Literal[4, 1] = 4
+    """Views of the source state that a network is shown."""
+
+    lpips: bool = True
+    """Measure LPIPS."""
+    vgg_weights: Path | None = None
+    """File of torchvision's VGG-16 weights. Default: downloaded at first use."""
+    sheet_samples: int = 6
+    """Samples on the contact sheet, and in videos."""
+    video: bool = False
+    """Write turntables of the predicted Gaussians."""
+    device: str | None = None
+    """cuda, cpu, …. Default: CUDA where there is one."""
+    seed: int = 0
+    """Decides which points are dragged."""
+
+    def check(self) -> None:
+        """Refuse settings that no evaluation can have.
+
+        Raises:
+            ValueError: says which.
+        """
+        if not self.weights:
+            raise ValueError("no checkpoint is named: python eval.py WEIGHTS … --data FOLDER")
+        for name in ("pairs", "drags", "sheet_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more")
+        if self.lpips and self.resolution % 16:
+            raise ValueError(
+                f"--resolution {self.resolution}: LPIPS halves pictures four times, so it wants a "
+                "multiple of 16; or leave it out: --no-lpips"
+            )
+        if self.resolution < 16 or self.resolution % 2:
+            raise ValueError(f"--resolution {self.resolution} must be even, and 16 or more")
+
+    @property
+    def folder(self) -> Path:
+        """Where results go."""
+        return self.out or self.weights[0].parent / "eval"

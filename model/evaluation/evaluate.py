@@ -1,0 +1,306 @@
+"""The rows of the table: who predicts, how long it takes, and how far off it is."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from model.evaluation.cases import (
+    Case,
+    DragChoice,
+    Truth,
+    read_drags,
+    read_truth,
+    read_views,
+)
+from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
+from model.partrm import PartRM
+from model.perceptual import Perceptual
+from model.rendering import render
+
+Scope = Literal["whole", "changed"]
+SCOPES: tuple[Scope, ...] = ("whole", "changed")
+Phase = Literal["read", "network", "render"]
+PHASES: tuple[Phase, ...] = ("read", "network", "render")
+FEWEST_PIXELS = 16
+"""Views in which fewer pixels changed have no part in the means over the changed region."""
+PICTURES_AT_ONCE = 4
+"""LPIPS' feature maps of more would fill a small machine's memory."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One who predicts.
+
+    Attributes:
+        label: in tables; different for each row.
+        network: what computes the Gaussians; without one, the source's pictures are the prediction.
+        weights: where it was read from.
+        shown: the source and drags, or the answer, the target, in the same views and no drags.
+    """
+
+    label: str
+    network: PartRM | None = None
+    weights: Path | None = None
+    shown: Literal["source", "target"] = "source"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How networks are run, the same for every row.
+
+    Attributes:
+        drags: how a case's drags are chosen.
+        input_views: how many views they are shown.
+        resolution: pixels along a side of the pictures that are compared.
+        device: where they run.
+    """
+
+    drags: DragChoice
+    input_views: int
+    resolution: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a row predicts of a case.
+
+    Attributes:
+        pictures: of the target state in the truth's views, sRGB in [0, 1] on white.
+        gaussians: in the world of the shard it was shown; None where there was no network.
+        drags: how many it was given.
+        seconds: by phase; empty where there was no network.
+    """
+
+    pictures: Float[Tensor, "T 3 R R"]
+    gaussians: Float[Tensor, "1 N 14"] | None = None
+    drags: int = 0
+    seconds: dict[Phase, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's numbers for a case.
+
+    Attributes:
+        views: how many views count, by scope.
+        means: over those views: metric to number, by scope; none where no view counts.
+        drags: how many it was given.
+        seconds: by phase.
+    """
+
+    views: dict[Scope, int]
+    means: dict[Scope, dict[str, float]]
+    drags: int
+    seconds: dict[Phase, float]
+
+
+def rows_to_compare(
+    weights: Sequence[Path], teacher: Path | None, device: torch.device
+) -> list[Row]:
+    """Copy the source, reconstruct the target, and a row for each checkpoint.
+
+    Args:
+        weights: checkpoints of networks that embed drags.
+        teacher: reconstructs the target; by default `default_teacher` of the first checkpoint, or
+            that checkpoint itself, without drags.
+        device: where networks are put.
+
+    Raises:
+        CheckpointError: a checkpoint does not fit.
+        FileNotFoundError: there is none at a path.
+        ValueError: a checkpoint embeds no drags, or is named twice.
+    """
+    models = []
+    for label, path in zip(short_names(weights), weights, strict=True):
+        network = _load(path, device)
+        if not network.config.drag_levels:
+            raise ValueError(
+                f"{path} embeds no drags: it can be the --teacher, but not a model to measure"
+            )
+        models.append(Row(label, network, path))
+    found = teacher or default_teacher(weights[0])
+    if found is None:
+        first = models[0]
+        answer = Row(
+            f"reconstruct the target ({first.label}, no drags)", first.network, weights[0], "target"
+        )
+    else:
+        name = short_names([found])[0]
+        answer = Row(f"reconstruct the target ({name})", _load(found, device), found, "target")
+    return [Row("copy the source"), answer, *models]
+
+
+def default_teacher(weights: Path) -> Path | None:
+    """The reconstructor of the run that weights lie in, as RUN/stage/weights.safetensors."""
+    path = weights.absolute().parent.parent / "reconstruct" / "weights.safetensors"
+    return path if path.is_file() else None
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths, of two parts or more, that tell them apart; without a suffix, nor
+    the file's name where it says no more than that these are weights.
+
+    Raises:
+        ValueError: a path is named twice.
+    """
+    parts = []
+    for path in paths:
+        whole = Path(os.path.abspath(path))
+        parts.append((whole.parent if whole.stem == "weights" else whole.with_suffix("")).parts)
+    for length in range(2, max(map(len, parts)) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"a checkpoint is named twice among {', '.join(str(p) for p in paths)}")
+
+
+@torch.no_grad()
+def evaluate(
+    cases: Sequence[Case], rows: Sequence[Row], setting: Setting, perceptual: Perceptual | None
+) -> list[dict[str, Measured]]:
+    """Every row's numbers for every case, by label, in the order of the cases.
+
+    Samples go through one by one, as a person's would, so that their times mean something. The
+    first case is predicted once beforehand, unmeasured, for what is compiled and allocated then.
+    """
+    for row in rows:
+        predict(row, cases[0], read_truth(cases[0], setting.resolution).to(setting.device), setting)
+    measured = []
+    with tqdm(total=len(cases), desc="evaluate", unit="sample", dynamic_ncols=True) as bar:
+        for _, of_object in groupby(cases, key=lambda case: case.shard.id):
+            for case in of_object:
+                truth = read_truth(case, setting.resolution).to(setting.device)
+                numbers = {}
+                for row in rows:
+                    prediction = predict(row, case, truth, setting)
+                    numbers[row.label] = measure(prediction, truth, perceptual)
+                measured.append(numbers)
+                bar.update()
+            case.close()
+    return measured
+
+
+@torch.no_grad()
+def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
+    """A row's pictures of a case's target state, in the truth's views."""
+    if row.network is None:
+        return Prediction(truth.source)
+    network, device = row.network, setting.device
+    seconds: dict[Phase, float] = {}
+    with _timed("read", seconds, device):
+        state = getattr(case, row.shown)
+        views = read_views(case, state, network.config.input_size, setting.input_views)
+        views = views._replace(**{k: v.to(device) for k, v in views._asdict().items()})
+        drags = None
+        if row.shown == "source":
+            start, end = (
+                torch.from_numpy(ends).float()[None].to(device)
+                for ends in read_drags(case, setting.drags)
+            )
+            given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
+            drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
+    with (
+        _timed("network", seconds, device),
+        torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
+    ):
+        gaussians = network(views.network_input(), drags)
+    with _timed("render", seconds, device):
+        size = setting.resolution
+        pictures = render(
+            gaussians, truth.camera_to_world[None], truth.intrinsics, size, size
+        ).colour[0]
+    count = 0 if drags is None else drags.mask.shape[-1]
+    return Prediction(pictures.clamp(0, 1), gaussians, count, seconds)
+
+
+def measure(prediction: Prediction, truth: Truth, perceptual: Perceptual | None) -> Measured:
+    """Means over the views that count: for the whole picture those with an error, as published;
+    for the changed region those where it has enough pixels."""
+    per_view = scores(prediction.pictures, truth, perceptual)
+    counts = {
+        "whole": ~per_view["whole"]["psnr"].isinf(),
+        "changed": truth.region.sum(dim=(-2, -1)) >= FEWEST_PIXELS,
+    }
+    views: dict[Scope, int] = {scope: int(counts[scope].sum()) for scope in SCOPES}
+    means: dict[Scope, dict[str, float]] = {
+        scope: {
+            name: float(values[counts[scope]].double().mean())
+            for name, values in per_view[scope].items()
+            if views[scope]
+        }
+        for scope in SCOPES
+    }
+    return Measured(views, means, prediction.drags, prediction.seconds)
+
+
+def scores(
+    pictures: Float[Tensor, "T 3 R R"], truth: Truth, perceptual: Perceptual | None
+) -> dict[Scope, dict[str, Float[Tensor, "T"]]]:
+    """Metric to its value in each view, over the whole picture and over the changed region.
+
+    `lpips_published` is what the published evaluation computes: it feeds LPIPS, which was made for
+    values in [-1, 1], pictures in [0, 1].
+    """
+    target, region = truth.target, truth.region
+    error = (pictures - target).square().mean(dim=-3)
+    similarity = ssim_map(pictures, target)
+    whole = {"psnr": psnr(pictures, target), "ssim": ssim_of_map(similarity)}
+    changed = {
+        "psnr": decibels(region_mean(error, region)),
+        "ssim": region_mean(similarity, region),
+    }
+    if perceptual is not None:
+        pairs = list(
+            zip(pictures.split(PICTURES_AT_ONCE), target.split(PICTURES_AT_ONCE), strict=True)
+        )
+        # Layers are upsampled by whole factors to this map, which keeps their means: its mean is
+        # the distance of the pictures.
+        distance = torch.cat([perceptual.map(a, b) for a, b in pairs])
+        whole["lpips"] = distance.mean(dim=(-2, -1))
+        changed["lpips"] = region_mean(distance, region)
+        # `perceptual` scales [0, 1] to [-1, 1]: these come out as they were.
+        unscaled = [perceptual((1 + a) / 2, (1 + b) / 2) for a, b in pairs]
+        whole["lpips_published"] = torch.cat(unscaled)
+    return {"whole": whole, "changed": changed}
+
+
+def mean_of(numbers: Sequence[Measured], scope: Scope) -> dict[str, float]:
+    """Means over samples, each the mean over its views; and how many samples, and how many of all
+    their views, count. Without metrics where none does."""
+    counted = [n for n in numbers if n.views[scope]]
+    metrics = counted[0].means[scope] if counted else ()
+    means = {m: math.fsum(n.means[scope][m] for n in counted) / len(counted) for m in metrics}
+    return {**means, "samples": len(counted), "views": sum(n.views[scope] for n in counted)}
+
+
+def _load(path: Path, device: torch.device) -> PartRM:
+    return PartRM.from_pretrained(path).to(device).eval()
+
+
+@contextmanager
+def _timed(phase: Phase, seconds: dict[Phase, float], device: torch.device) -> Iterator[None]:
+    """Measure a phase, up to when the device has done all of it."""
+    _wait(device)
+    start = time.perf_counter()
+    yield
+    _wait(device)
+    seconds[phase] = time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

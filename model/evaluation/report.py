@@ -1,0 +1,251 @@
+"""What an evaluation found, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from model.evaluation.cases import Case, rig_of
+from model.evaluation.config import EvalConfig
+from model.evaluation.evaluate import (
+    FEWEST_PIXELS,
+    PHASES,
+    SCOPES,
+    Measured,
+    Phase,
+    Row,
+    Setting,
+    mean_of,
+)
+from model.metrics import REGION_THRESHOLD
+
+METRICS = {
+    "psnr": ("PSNR", "{:.2f}"),
+    "ssim": ("SSIM", "{:.4f}"),
+    "lpips": ("LPIPS", "{:.4f}"),
+    "lpips_published": ("LPIPS, fed as published", "{:.4f}"),
+}
+TITLES = {"whole": "Whole picture", "changed": "Changed region"}
+NOTHING = "-"
+
+
+def results(
+    config: EvalConfig,
+    setting: Setting,
+    cases: Sequence[Case],
+    rows: Sequence[Row],
+    measured: Sequence[dict[str, Measured]],
+) -> dict[str, Any]:
+    """All that is known, ready for JSON: settings, data, versions, and each row's numbers, over all
+    samples, by category and of each sample. Times are in seconds."""
+    return {
+        "settings": _settings(config),
+        "data": _data(cases, config),
+        "versions": _versions(setting.device),
+        "rows": [_row(row, cases, measured) for row in rows],
+        "samples": [_sample(c, m) for c, m in zip(cases, measured, strict=True)],
+    }
+
+
+def write_results(folder: Path, found: dict[str, Any]) -> None:
+    """Write results.json, in which a number that is none is null, and results.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_with_nulls(found), indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(markdown(found), encoding="utf-8")
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Results as tables: over the whole picture, over the changed region, times, and categories."""
+    parts = ["# Evaluation", _introduction(found)]
+    for scope in SCOPES:
+        parts += [f"## {TITLES[scope]}", _table(_metric_lines(found["rows"], scope))]
+        parts.append(_WHAT[scope])
+    parts += ["## Time per sample, in milliseconds", _table(_time_lines(found["rows"]))]
+    parts.append(
+        f"Medians, at batch size 1, on {found['versions']['device']}. Read: the input pictures and "
+        "drags, from disk; render: all views."
+    )
+    if len(found["data"]["categories"]) > 1:
+        parts += ["## PSNR by category, whole picture / changed region"]
+        parts.append(_table(_category_lines(found)))
+    return "\n\n".join(parts) + "\n"
+
+
+_WHAT = {
+    "whole": "Means over a sample's views, then over samples. A view that is predicted without any "
+    "error has no PSNR and is left out, as in the published evaluation.",
+    "changed": "The pixels at which the true pictures of the two states differ by more than "
+    f"{REGION_THRESHOLD:g} in some channel; views with fewer than {FEWEST_PIXELS} of them are left "
+    "out.",
+}
+
+
+def _settings(config: EvalConfig) -> dict[str, Any]:
+    plain = asdict(config) | {"out": config.folder}
+    return {name: _plain(value) for name, value in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _data(cases: Sequence[Case], config: EvalConfig) -> dict[str, Any]:
+    shards = {case.shard.id: case.shard for case in cases}
+    categories = sorted(shard.object.category for shard in shards.values())
+    first = cases[0]
+    return {
+        "objects": len(shards),
+        "samples": len(cases),
+        "views": len(first.truth.camera_to_world),
+        "input_rig": rig_of(first.shard),
+        "target_rig": rig_of(first.truth),
+        "resolution": config.resolution,
+        "categories": {name: categories.count(name) for name in dict.fromkeys(categories)},
+    }
+
+
+def _versions(device: torch.device) -> dict[str, str]:
+    cuda = device.type == "cuda"
+    packages = ("lpips", "torchvision", *(("gsplat",) if cuda else ()))
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: _version(name) for name in packages},
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU ({platform.machine()})",
+        "threads": str(torch.get_num_threads()),
+        "precision": "bfloat16 autocast" if cuda else "float32",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _row(
+    row: Row, cases: Sequence[Case], measured: Sequence[dict[str, Measured]]
+) -> dict[str, Any]:
+    own = [numbers[row.label] for numbers in measured]
+    of_category: dict[str, list[Measured]] = {}
+    for case, numbers in zip(cases, own, strict=True):
+        of_category.setdefault(case.shard.object.category, []).append(numbers)
+    return {
+        "label": row.label,
+        "weights": _plain(row.weights),
+        "shown": row.shown,
+        **{scope: mean_of(own, scope) for scope in SCOPES},
+        "seconds": _medians([numbers.seconds for numbers in own]),
+        "categories": {
+            category: {scope: mean_of(numbers, scope) for scope in SCOPES}
+            for category, numbers in sorted(of_category.items())
+        },
+    }
+
+
+def _medians(seconds: Sequence[dict[Phase, float]]) -> dict[str, float]:
+    """Of each phase, and of all together; none where nothing was measured."""
+    if not seconds[0]:
+        return {}
+    phases: dict[str, float] = {p: median(times[p] for times in seconds) for p in PHASES}
+    return {**phases, "all": median(sum(times.values()) for times in seconds)}
+
+
+def _sample(case: Case, measured: dict[str, Measured]) -> dict[str, Any]:
+    return {
+        "object": case.shard.id,
+        "category": case.shard.object.category,
+        "source": case.source_name,
+        "target": case.target_name,
+        "rows": {label: _numbers(numbers) for label, numbers in measured.items()},
+    }
+
+
+def _numbers(numbers: Measured) -> dict[str, Any]:
+    scopes: dict[str, Any] = {s: {**numbers.means[s], "views": numbers.views[s]} for s in SCOPES}
+    return {**scopes, "drags": numbers.drags, "seconds": numbers.seconds}
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_nulls(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _introduction(found: dict[str, Any]) -> str:
+    data, settings = found["data"], found["settings"]
+    rigs = [data["input_rig"], data["target_rig"]]
+    rig = f"rig {rigs[0]}" if len(set(rigs)) == 1 else f"shown in rig {rigs[0]}, seen in {rigs[1]}"
+    drags = f"up to {settings['drags']} drag(s)"
+    if settings["propagate"] != "none":
+        drags += f", propagated from one by the {settings['propagate']}"
+    split = "all objects" if settings["split"] == "all" else f"split {settings['split']}"
+    return (
+        f"{settings['data']}, {split}: {data['samples']} samples of {data['objects']} object(s), "
+        f"{data['views']} views each, {rig}, {data['resolution']}² pixels; "
+        f"{settings['input_views']} input view(s), {drags}."
+    )
+
+
+def _metric_lines(rows: list[dict[str, Any]], scope: str) -> list[list[str]]:
+    known = [name for name in METRICS if any(name in row[scope] for row in rows)]
+    head = ["", *(METRICS[name][0] for name in known), "samples", "views"]
+    lines = []
+    for row in rows:
+        numbers = row[scope]
+        cells = [_cell(numbers, name) for name in known]
+        lines.append([row["label"], *cells, str(numbers["samples"]), str(numbers["views"])])
+    return [head, *lines]
+
+
+def _time_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
+    lines = [["", *PHASES, "all"]]
+    for row in rows:
+        if seconds := row["seconds"]:
+            numbers = (seconds[phase] for phase in (*PHASES, "all"))
+            lines.append([row["label"], *(f"{1000 * number:.1f}" for number in numbers)])
+    return lines
+
+
+def _category_lines(found: dict[str, Any]) -> list[list[str]]:
+    rows = found["rows"]
+    lines = [["", "objects", *(row["label"] for row in rows)]]
+    for category, objects in found["data"]["categories"].items():
+        of_rows = (row["categories"][category] for row in rows)
+        cells = [" / ".join(_cell(numbers[s], "psnr") for s in SCOPES) for numbers in of_rows]
+        lines.append([category, str(objects), *cells])
+    return lines
+
+
+def _cell(numbers: dict[str, float], metric: str) -> str:
+    return METRICS[metric][1].format(numbers[metric]) if metric in numbers else NOTHING
+
+
+def _table(lines: list[list[str]]) -> str:
+    """A Markdown table whose columns are aligned for people who read it as text."""
+    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in (lines[0], rule, *lines[1:])
+    )

@@ -1,0 +1,418 @@
+"""Evaluation: which samples, other rigs' views, rows, what counts, and the whole program."""
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from synthetic import synthetic_shard
+
+from datagen.cameras import project, rig
+from datagen.drags import draggable_pairs, moved_links
+from datagen.shards import MANIFEST, Shard
+from eval import main
+from model.config import PRESETS
+from model.evaluation.cases import (
+    Case,
+    DragChoice,
+    Truth,
+    cameras_in_world,
+    choose_cases,
+    even_choice,
+    read_drags,
+    read_truth,
+    read_views,
+)
+from model.evaluation.evaluate import (
+    Prediction,
+    Row,
+    Setting,
+    measure,
+    predict,
+    rows_to_compare,
+    scores,
+    short_names,
+)
+from model.evaluation.pictures import choose_examples
+from model.metrics import psnr
+from model.partrm import PartRM
+from model.perceptual import Perceptual
+from model.video import turntable_cameras
+
+NANO, CPU = PRESETS["nano"], torch.device("cpu")
+OTHER_WORLD = np.array([[-0.43, 0, 0, -0.01], [0, -0.43, 0, 0], [0, 0, 0.43, 0.01], [0, 0, 0, 1]])
+"""As the published rig places objects: turned by half a turn, scaled and moved."""
+
+
+def folder_of(path: Path, *names: str, **options: object) -> Path:
+    """A folder of synthetic shards with its manifest."""
+    path.mkdir()
+    for name in names:
+        synthetic_shard(path / f"{name}.h5", **options)  # type: ignore[arg-type]
+    (path / MANIFEST).write_text(json.dumps({"shards": {f"{name}.h5": {} for name in names}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of(tmp_path_factory.mktemp("evaluation") / "ring", "cabinet", "dresser")
+
+
+@pytest.fixture(scope="module")
+def other_rig(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of the two objects seen by the published rig, in its world."""
+    folder = tmp_path_factory.mktemp("evaluation") / "published"
+    return folder_of(folder, "cabinet", cameras=rig("partdrag4d"), world=OTHER_WORLD)
+
+
+@pytest.fixture
+def shard(data: Path) -> Shard:
+    return Shard(data / "cabinet.h5")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run's folder, as training leaves it: a reconstructor and a model that embeds drags."""
+    torch.manual_seed(0)
+    static = PartRM(replace(NANO, drag_levels=()))
+    for stage, network in (
+        ("reconstruct", static),
+        ("appearance", static.with_drag_levels(NANO.drag_levels)),
+    ):
+        (tmp_path / "mine" / stage).mkdir(parents=True)
+        network.save_pretrained(tmp_path / "mine" / stage / "weights.safetensors")
+    return tmp_path / "mine"
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of VGG-16's convolutions."""
+    widths = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512}
+    widths |= {24: 512, 26: 512, 28: 512}
+    weights, inputs = {}, 3
+    generator = torch.Generator().manual_seed(0)
+    for layer, width in widths.items():
+        shape, deviation = (width, inputs, 3, 3), math.sqrt(2 / (9 * inputs))
+        weights[f"features.{layer}.weight"] = deviation * torch.randn(shape, generator=generator)
+        weights[f"features.{layer}.bias"] = torch.zeros(width)
+        inputs = width
+    path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
+    torch.save(weights, path)
+    return path
+
+
+def case_of(shard: Shard, source: int = 0, target: int = 5, truth: Shard | None = None) -> Case:
+    truth = truth or shard
+    return Case(shard, source, target, truth, source, target)
+
+
+# Samples
+
+
+def test_pairs_are_an_even_choice_of_those_that_drags_join(data: Path) -> None:
+    shards = {name: Shard(data / f"{name}.h5") for name in ("cabinet", "dresser")}
+    every = draggable_pairs(shards["cabinet"])
+    chosen = [(c.source, c.target) for c in choose_cases(shards, 7) if c.shard.id == "cabinet"]
+    assert len(chosen) == 7 and chosen[0] == every[0] and chosen[-1] == every[-1]
+    assert chosen == sorted(set(chosen)) and set(chosen) <= set(every)
+    assert len(choose_cases(shards, 1000)) == 2 * len(every)
+    assert even_choice([1, 2, 3], 1) == [1] and even_choice([], 3) == []
+    examples = choose_examples(choose_cases(shards, 7), 3)
+    assert [example.shard.id for example in examples] == ["cabinet", "dresser", "cabinet"]
+
+
+def test_fewer_drags_are_the_first_of_more(shard: Shard) -> None:
+    case = case_of(shard)
+    one, ten, seeded = (
+        read_drags(case, DragChoice(n, seed=s)) for n, s in ((1, 0), (10, 0), (1, 1))
+    )
+    np.testing.assert_array_equal(one[0][0], ten[0][0])
+    np.testing.assert_array_equal(one[1][0], ten[1][0])
+    assert len(ten[0]) == len(np.unique(ten[0], axis=0)) == 10
+    assert (seeded[0] != one[0]).any()
+    assert (read_drags(case_of(shard, 0, 4), DragChoice(1))[0] != one[0]).any()
+
+
+def test_propagated_drags_start_on_the_true_mask(shard: Shard) -> None:
+    case = case_of(shard)
+    start, end = read_drags(case, DragChoice(8, "mask"))
+    given = read_drags(case, DragChoice(1))
+    np.testing.assert_allclose((start[0], end[0]), (given[0][0], given[1][0]))
+    np.testing.assert_allclose(end - start, np.tile(end[0] - start[0], (8, 1)), atol=1e-9)
+    column, row = np.floor(start * shard.resolution).astype(int).T
+    part = moved_links(shard, shard.states[0].part)
+    assert np.isin(shard.link(0, 0)[row, column], part).all()
+
+
+# Views of another rig
+
+
+def test_cameras_of_another_world_see_the_same_in_ours(shard: Shard, other_rig: Path) -> None:
+    other = Shard(other_rig / "cabinet.h5")
+    for state in (0, 8):
+        moved = cameras_in_world(
+            other.camera_to_world, other.world_from_object, shard.world_from_object
+        )
+        ours, depth = project(shard.world_points(state)[None], moved, other.intrinsics)
+        theirs, their_depth = project(
+            other.world_points(state)[None], other.camera_to_world, other.intrinsics
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+        np.testing.assert_allclose(depth, their_depth * 0.72 / 0.43, atol=1e-6)
+        rotation = moved[:, :3, :3]
+        np.testing.assert_allclose(
+            rotation @ rotation.swapaxes(-1, -2), np.tile(np.eye(3), (12, 1, 1)), atol=1e-9
+        )
+        assert (np.linalg.det(rotation) > 0).all()
+
+
+def test_targets_come_from_the_other_rig(shard: Shard, other_rig: Path) -> None:
+    other = Shard(other_rig / "cabinet.h5")
+    case = choose_cases({"cabinet": shard}, 1, {"cabinet": other})[0]
+    truth = read_truth(case, 64)
+    expected = read_truth(case_of(other, case.source, case.target), 64)
+    assert torch.equal(truth.target, expected.target) and torch.equal(truth.source, expected.source)
+    torch.testing.assert_close(truth.intrinsics, expected.intrinsics)
+    copied = predict(Row("copy"), case, truth, Setting(DragChoice(1), 4, 64, CPU))
+    torch.testing.assert_close(
+        psnr(copied.pictures, truth.target), psnr(expected.source, expected.target)
+    )
+    # Gaussians on the object, in our world, are seen where the other rig's pictures show it.
+    points = shard.world_points(case.target)
+    pixel, _ = project(
+        points[None], truth.camera_to_world.double().numpy(), truth.intrinsics.numpy()
+    )
+    column, row = np.floor(pixel).astype(int).transpose(2, 0, 1).clip(0, 63)
+    covered = (truth.target < 1).any(dim=1).numpy()
+    assert covered[np.arange(12)[:, None], row, column].mean() > 0.97
+
+
+def test_targets_of_other_objects_or_states_are_refused(
+    shard: Shard, other_rig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="--targets has no shard of dresser"):
+        choose_cases({"dresser": shard}, 1, {"cabinet": shard})
+    other = Shard(other_rig / "cabinet.h5")
+    elsewhere = other.link_poses.copy()
+    elsewhere[0, -1, 0, 3] += 0.01
+    monkeypatch.setattr(other, "link_poses", elsewhere)
+    with pytest.raises(ValueError, match=r"state cabinet_0_0_u0 is another in .* --seed"):
+        choose_cases({"cabinet": shard}, 1, {"cabinet": other})
+    monkeypatch.setattr(other, "states", other.states[1:])
+    with pytest.raises(ValueError, match="has no state cabinet_0_0_u0"):
+        choose_cases({"cabinet": shard}, 1, {"cabinet": other})
+
+
+# Rows
+
+
+def test_rows_put_the_models_between_a_copy_and_a_reconstruction(run: Path, tmp_path: Path) -> None:
+    weights = run / "appearance" / "weights.safetensors"
+    copy, answer, model = rows_to_compare([weights], None, CPU)
+    assert (copy.network, copy.label, model.label) == (None, "copy the source", "mine/appearance")
+    assert answer.shown == "target" and answer.weights == run / "reconstruct" / weights.name
+    assert answer.label == "reconstruct the target (mine/reconstruct)"
+
+    static, alone = answer.weights, tmp_path / "alone.safetensors"
+    assert model.network is not None
+    model.network.save_pretrained(alone)
+    _, itself, _, _ = rows_to_compare([alone, weights], None, CPU)
+    assert itself.label.endswith(f"({alone.parent.name}/alone, no drags)")
+    assert itself.network is not None and itself.weights == alone
+    with pytest.raises(ValueError, match="embeds no drags"):
+        rows_to_compare([static], None, CPU)
+    with pytest.raises(ValueError, match="named twice"):
+        rows_to_compare([weights, weights], None, CPU)
+
+
+def test_names_are_as_short_as_tells_them_apart() -> None:
+    paths = [Path(f"/r/{run}/appearance/weights.safetensors") for run in "ab"]
+    assert short_names(paths) == ["a/appearance", "b/appearance"]
+    assert short_names([Path("/x/a/s/weights.pt"), Path("/x/b/a/s.pt")]) == ["x/a/s", "b/a/s"]
+
+
+def test_the_reconstructor_is_shown_the_answer_in_as_many_views(shard: Shard) -> None:
+    torch.manual_seed(0)
+    network, case = PartRM(NANO).eval(), case_of(shard)
+    setting = Setting(DragChoice(3), 1, 64, CPU)
+    found = predict(Row("teacher", network, shown="target"), case, read_truth(case, 64), setting)
+    views = read_views(case, case.target, 64, 1)
+    assert views.present.tolist() == [[True, False, False, False]]
+    with torch.inference_mode():
+        expected = network(views.network_input())
+    assert found.gaussians is not None and torch.equal(found.gaussians, expected)
+    assert found.pictures.shape == (12, 3, 64, 64) and found.drags == 0
+    dragged = predict(Row("model", network), case, read_truth(case, 64), setting)
+    assert dragged.drags == 3 and list(dragged.seconds) == ["read", "network", "render"]
+
+
+# What counts
+
+
+def flat_truth() -> Truth:
+    """Three views: many pixels change, too few for a region, none."""
+    source = torch.ones(3, 3, 32, 32)
+    target = source.clone()
+    target[0, :, :16] = 0.5
+    target[1, :, 0, :15] = 0.5
+    region = (source != target).any(dim=1)
+    return Truth(source, target, region, torch.eye(4).expand(3, 4, 4), torch.eye(3))
+
+
+def test_views_without_error_and_small_regions_are_left_out() -> None:
+    truth = flat_truth()
+    copied = measure(Prediction(truth.source), truth, None)
+    assert copied.views == {"whole": 2, "changed": 1}
+    whole = [-10 * math.log10(0.25 / 2), -10 * math.log10(0.25 * 15 / 1024)]
+    assert copied.means["whole"]["psnr"] == pytest.approx(sum(whole) / 2, abs=1e-4)
+    assert copied.means["changed"]["psnr"] == pytest.approx(-10 * math.log10(0.25), abs=1e-4)
+    grey = measure(Prediction(truth.target + 0.01), truth, None)
+    assert grey.views == {"whole": 3, "changed": 1}
+    assert grey.means["whole"]["psnr"] == pytest.approx(40, abs=1e-3)
+
+
+def test_a_prediction_that_is_no_number_is_not_left_out() -> None:
+    broken = torch.full((3, 3, 32, 32), math.nan)
+    numbers = measure(Prediction(broken), flat_truth(), None)
+    assert numbers.views["whole"] == 3 and math.isnan(numbers.means["whole"]["psnr"])
+
+
+def test_lpips_is_the_correct_one_beside_the_published(vgg: Path) -> None:
+    perceptual = Perceptual(vgg)
+    truth = flat_truth()
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(truth.target.shape, generator=generator)
+    with torch.inference_mode():
+        found = scores(pictures, truth, perceptual)
+        correct = perceptual.lpips(2 * pictures - 1, 2 * truth.target - 1).flatten()
+        published = perceptual.lpips(pictures, truth.target).flatten()
+    torch.testing.assert_close(found["whole"]["lpips"], correct, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found["whole"]["lpips_published"], published, rtol=1e-5, atol=1e-6)
+    everything = truth._replace(region=torch.ones_like(truth.region))
+    over_all = scores(pictures, everything, perceptual)
+    torch.testing.assert_close(over_all["changed"]["lpips"], over_all["whole"]["lpips"])
+
+
+# Video
+
+
+def test_the_turntable_is_the_rigs_circle() -> None:
+    for name in ("ring", "partdrag4d"):
+        cameras = torch.from_numpy(rig(name).camera_to_world)
+        count = 12 if name == "ring" else 11  # its view 11 repeats view 0
+        turned = turntable_cameras(cameras[0], count)
+        torch.testing.assert_close(turned[:, :3, 3], cameras[:count, :3, 3])
+        if name == "ring":  # the other looks past the axis
+            torch.testing.assert_close(turned, cameras)
+
+
+# The whole program
+
+
+def evaluate(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["eval.py", *map(str, arguments)])
+    return main()
+
+
+def test_the_program_writes_tables_pictures_and_videos(
+    run: Path,
+    data: Path,
+    vgg: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = run / "appearance" / "weights.safetensors"
+    options = ["--split", "all", "--pairs", 1, "--resolution", 32, "--vgg-weights", vgg]
+    options += ["--sheet-samples", 1, "--video", "--device", "cpu", "--propagate", "mask"]
+    assert evaluate(monkeypatch, weights, "--data", data, *options) == 0
+    out = run / "appearance" / "eval"
+    found = json.loads((out / "results.json").read_text())
+
+    labels = [row["label"] for row in found["rows"]]
+    assert labels[0] == "copy the source" and labels[2] == "mine/appearance"
+    assert found["data"]["samples"] == 2 and found["data"]["objects"] == 2
+    assert found["settings"]["weights"] == [str(weights)]
+    for row in found["rows"]:
+        samples = [sample["rows"][row["label"]] for sample in found["samples"]]
+        for scope in ("whole", "changed"):
+            counted = [s[scope] for s in samples if s[scope]["views"]]
+            assert row[scope]["samples"] == len(counted)
+            assert row[scope]["views"] == sum(s["views"] for s in counted)
+            for metric in ("psnr", "ssim", "lpips"):
+                mean = sum(s[metric] for s in counted) / len(counted)
+                assert row[scope][metric] == pytest.approx(mean)
+        assert "lpips_published" in row["whole"]
+        assert row["categories"]["Cabinet"]["whole"] == row["whole"]
+        timed = row["label"] != "copy the source"
+        phases = ["read", "network", "render", "all"] if timed else []
+        assert list(row["seconds"]) == phases
+        assert all(seconds > 0 for seconds in row["seconds"].values())
+
+    printed = capsys.readouterr().out
+    assert (out / "results.md").read_text() in printed
+    assert f"{found['rows'][0]['changed']['psnr']:.2f}" in printed
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.width > 4 * 192 and sheet.height > 2 * 192
+        yellow = (np.array(sheet) == (255, 225, 0)).all(axis=-1)
+        assert yellow[: sheet.height // 2].any()  # arrows, in the row of view 0
+    assert (out / "turntable_1.mp4").stat().st_size > 1000
+
+
+def test_means_over_another_rigs_views(
+    run: Path, data: Path, other_rig: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": ["dresser"], "val": ["cabinet"]}))
+    arguments = [run / "appearance" / "weights.safetensors", "--data", data, "--targets", other_rig]
+    arguments += ["--split-file", split, "--pairs", 1, "--resolution", 32, "--no-lpips"]
+    arguments += ["--sheet-samples", 1, "--out", tmp_path / "out", "--input-views", 1]
+    assert evaluate(monkeypatch, *arguments) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (found["data"]["input_rig"], found["data"]["target_rig"]) == ("ring", "partdrag4d")
+    assert "lpips" not in found["rows"][2]["whole"]
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "shown in rig ring, seen in partdrag4d" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "pass --resolution 64"),
+        (["--resolution", 64, "--vgg-weights", "no.pth"], "--vgg-weights: no checkpoint at no.pth"),
+        (["--resolution", 60], "multiple of 16"),
+        (["--resolution", 64, "--categories", "Oven"], "no object of category Oven"),
+        (["--resolution", 64, "--drags", 0], "--drags must be 1 or more"),
+        (["--device", "abacus"], "--device abacus: no such device"),
+        (["--data", "nowhere"], "nowhere: no shards there"),
+        (["--resolution", 64, "--targets", "nowhere"], "nowhere: no shards there"),
+        (["--resolution", 64, "--teacher", "no.safetensors"], "no checkpoint at no.safetensors"),
+    ],
+)
+def test_what_a_person_got_wrong_is_told_in_a_line(
+    arguments: list[object],
+    reason: str,
+    run: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = run / "appearance" / "weights.safetensors"
+    usual = [weights, "--data", data, "--split", "all", "--pairs", 1]
+    assert evaluate(monkeypatch, *usual, *arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and reason in error and error.count("\n") == 1
+
+
+def test_a_network_of_larger_pictures_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "large.safetensors"
+    PartRM(replace(NANO, input_size=128)).save_pretrained(path)
+    arguments = [path, "--data", data, "--split", "all", "--resolution", 64, "--no-lpips"]
+    assert evaluate(monkeypatch, *arguments) == 1
+    assert f"{path} takes 128" in capsys.readouterr().err
