@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 Positions = Literal["free", "ray"]
+Colours = Literal["free", "seen"]
 DragStyle = Literal["paper", "published"]
 
 
@@ -30,6 +31,7 @@ class PartRMConfig:
         positions: `free`: three coordinates in [-1, 1]; `ray`: a depth along the pixel's ray.
         depth_range: for `ray`, how far before and behind the ray's point nearest to the world's
             origin a Gaussian can lie, in world units. Objects fit the unit sphere: 1 reaches all.
+        colours: `free`: the network's output; `seen`: that, on top of what its pixel shows.
         drag_levels: the encoder levels whose input embeds the drags; none: the static network.
         drag_style: `paper`: residual fusion, maps indexed [y, x]; `published`: as in the published
             code and its checkpoints.
@@ -46,6 +48,7 @@ class PartRMConfig:
     norm_groups: int = 32
     positions: Positions = "free"
     depth_range: float = 1.0
+    colours: Colours = "free"
     drag_levels: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     drag_style: DragStyle = "paper"
 
@@ -67,6 +70,8 @@ class PartRMConfig:
             raise ValueError(f"drag_levels {self.drag_levels} must be different ones of {levels}")
         if self.positions not in get_args(Positions):
             raise ValueError(f"positions must be one of {get_args(Positions)}")
+        if self.colours not in get_args(Colours):
+            raise ValueError(f"colours must be one of {get_args(Colours)}")
         if self.drag_style not in get_args(DragStyle):
             raise ValueError(f"drag_style must be one of {get_args(DragStyle)}")
 
@@ -143,6 +148,7 @@ PRESETS: dict[str, PartRMConfig] = {
         heads=4,
         norm_groups=8,
         positions="ray",
+        colours="seen",
         drag_levels=(0, 1, 2, 3, 4),
     ),
     # To be trained in a test.
@@ -156,6 +162,7 @@ PRESETS: dict[str, PartRMConfig] = {
         heads=2,
         norm_groups=4,
         positions="ray",
+        colours="seen",
         drag_levels=(0, 1, 2),
     ),
 }

@@ -14,8 +14,10 @@ from model.config import PartRMConfig
 from model.drag_embedding import Drags
 from model.splatter import (
     SHAPE_CHANNELS,
+    first_shape,
     gaussians_of_splatter,
     positions_on_rays,
+    with_seen_colours,
 )
 from model.unet import MultiViewUNet
 
@@ -32,6 +34,10 @@ class PartRM(nn.Module):
         channels = self.position_channels + sum(SHAPE_CHANNELS)
         self.unet = MultiViewUNet(INPUT_CHANNELS, channels, config)
         self.conv = nn.Conv2d(channels, channels, 1)
+        if config.positions == "ray":  # the published networks start as PyTorch has it
+            bias = self.conv.get_parameter("bias")
+            with torch.no_grad():
+                bias[self.position_channels :] = first_shape(2 / config.splat_size)
 
     def forward(
         self, images: Float[Tensor, "B V 9 H W"], drags: Drags | None = None
@@ -54,6 +60,8 @@ class PartRM(nn.Module):
             position = positions_on_rays(position, images[:, :, 3:], self.config.depth_range)
         else:
             position = position.clamp(-1, 1)
+        if self.config.colours == "seen":
+            shape = with_seen_colours(shape, images)
         return gaussians_of_splatter(position, shape)
 
     def drags_of_view_0(

@@ -6,6 +6,8 @@ pixel centres at half-integers, square pictures.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -13,6 +15,8 @@ from torch import Tensor
 
 GAUSSIAN_CHANNELS = 14  # position 3, opacity 1, scale 3, rotation 4, colour 3
 SHAPE_CHANNELS = (1, 3, 4, 3)  # all of these but the position
+SCALE = 0.1  # world units
+BRIGHTEST = 0.99  # of ±1: colours that a tanh reaches
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -74,6 +78,30 @@ def positions_on_rays(
     return nearest + depth_range * raw.tanh() * direction
 
 
+def with_seen_colours(
+    raw_shape: Float[Tensor, "B V 11 h w"], images: Float[Tensor, "B V 9 H W"]
+) -> Float[Tensor, "B V 11 h w"]:
+    """Raw colours that, were the network's 0, would show what `network_input` shows there.
+
+    A splat that stands for several pixels has their mean colour; one of a view that is not present
+    has the mean colour that stands in for it.
+    """
+    mean, std = images.new_tensor(IMAGENET_MEAN), images.new_tensor(IMAGENET_STD)
+    pictures = images[:, :, :3].float() * std[:, None, None] + mean[:, None, None]
+    size = raw_shape.shape[-2], raw_shape.shape[-1]
+    seen = F.adaptive_avg_pool2d(pictures.flatten(0, 1), size).unflatten(0, images.shape[:2])
+    logits = (2 * seen - 1).clamp(-BRIGHTEST, BRIGHTEST).atanh()
+    shape, colour = raw_shape.split((sum(SHAPE_CHANNELS[:-1]), SHAPE_CHANNELS[-1]), dim=2)
+    return torch.cat([shape, colour + logits], dim=2)
+
+
+def first_shape(spacing: float) -> Float[Tensor, "11"]:
+    """What raw shapes had best be before any training, for splats that far apart (world units):
+    half as wide, and hardly opaque. Wide opaque ones are a fog that takes long to clear."""
+    scale = math.log(math.expm1(0.5 * spacing / SCALE))
+    return torch.tensor([-2.0, *[scale] * 3, 0, 0, 0, 0, 0, 0, 0])
+
+
 def gaussians_of_splatter(
     position: Float[Tensor, "B V 3 h w"], raw_shape: Float[Tensor, "B V 11 h w"]
 ) -> Float[Tensor, "B N 14"]:
@@ -88,7 +116,7 @@ def gaussians_of_splatter(
         [
             position,
             opacity.sigmoid(),
-            0.1 * F.softplus(scale),
+            SCALE * F.softplus(scale),
             F.normalize(rotation, dim=2),
             0.5 * colour.tanh() + 0.5,
         ],

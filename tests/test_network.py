@@ -21,7 +21,13 @@ from model.checkpoint_layout import CheckpointError, to_published
 from model.config import PRESETS, PartRMConfig, Positions
 from model.drag_embedding import DragLayer, Drags, PublishedDragLayer, fourier_encoding
 from model.partrm import PartRM
-from model.splatter import network_input, plucker_rays, positions_on_rays
+from model.splatter import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    network_input,
+    plucker_rays,
+    positions_on_rays,
+)
 
 NANO = PRESETS["nano"]
 
@@ -79,6 +85,16 @@ def published_tiny(levels: tuple[int, ...] = (0, 1, 2)) -> PartRM:
             drag_style="published" if levels else "paper",
         )
     )
+
+
+def test_gaussians_start_with_the_colours_that_their_pixels_show() -> None:
+    network = PartRM(NANO)
+    torch.nn.init.zeros_(network.conv.weight)
+    given = images()
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    pictures = given[0, :, :3] * std + mean
+    expected = F.avg_pool2d(pictures, 2).permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(network(given)[0, :, 11:], expected, atol=1e-5, rtol=0)
 
 
 # Published networks

@@ -132,6 +132,7 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
             if processes.all_agree(outcome.loss.isfinite() & norm.isfinite()):
                 optimizer.step()
                 _follow(mean, network, config.ema, step)
+                progress.took(loss=outcome.loss, **outcome.parts)
                 in_a_row = 0
             else:
                 skipped, in_a_row = skipped + 1, in_a_row + 1
@@ -140,10 +141,12 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
 
             progress.advance(waited)
             if step % config.log_every == 0 or step in (1, config.steps):
-                values = {"loss": outcome.loss, **outcome.parts, "gradient_norm": norm}
-                values["psnr"] = psnr(*compared(outcome, batch)).mean()
-                numbers = {key: float(value.detach()) for key, value in values.items()}
-                numbers |= {"lr": float(schedule.get_last_lr()[0]), "skipped_steps": skipped}
+                numbers = {
+                    "psnr": float(psnr(*compared(outcome, batch)).detach().mean()),
+                    "gradient_norm": float(norm),
+                    "lr": float(schedule.get_last_lr()[0]),
+                    "skipped_steps": skipped,
+                }
                 progress.numbers(step, numbers)
             if step % config.pictures_every == 0 or step == config.steps:
                 drawn, truth = compared(outcome, batch)

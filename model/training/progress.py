@@ -25,6 +25,8 @@ class Progress:
         self.last: dict[str, float] = {}
         self._began = self._logged_at = time.perf_counter()
         self._logged, self._waited = start, 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._taken = 0
         if not silent:
             self._bar = tqdm(
                 total=steps,
@@ -37,6 +39,12 @@ class Progress:
             # A run that goes on writes over what it had written past its last checkpoint.
             self._writer = SummaryWriter(folder, purge_step=start)
 
+    def took(self, **losses: Tensor) -> None:
+        """A step with these losses was taken, not skipped."""
+        self._taken += 1
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+
     def advance(self, waited: float) -> None:
         """A step is done, of which so many seconds were spent waiting for samples."""
         self._waited += waited
@@ -44,9 +52,14 @@ class Progress:
             self._bar.update()
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
-        """Write a step's numbers, and the speed since the last time."""
+        """Write a step's numbers, and the losses' means and the speed since the last time."""
         now = time.perf_counter()
         spent, done = now - self._logged_at, step - self._logged
+        values = {
+            **values,
+            **{name: float(total) / self._taken for name, total in self._sums.items()},
+        }
+        self._sums, self._taken = {}, 0
         speed = {"steps_per_s": done / spent, "waiting_for_data": self._waited / spent}
         self._logged_at, self._logged, self._waited = now, step, 0.0
         self.first = self.first or dict(values)
@@ -55,8 +68,8 @@ class Progress:
             return
         for name, value in {**values, **speed}.items():
             self._writer.add_scalar(name, value, step)
-        shown = {n: f"{values[n]:.3g}" for n in ("loss", "psnr") if n in values}
-        self._bar.set_postfix(shown, refresh=False)
+        told = [f"{name}={values[name]:.3g}" for name in ("loss", "psnr") if name in values]
+        self._bar.set_postfix_str(", ".join(told), refresh=False)
 
     def validation(self, step: int, psnr: float) -> None:
         """Write the PSNR of held-out objects."""
