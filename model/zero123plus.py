@@ -273,6 +273,7 @@ class Zero123Plus(nn.Module):
                 scheduler.scale_model_input(noised, time),
                 time.expand(len(present)),
                 tokens,
+                self.unet,
             )
             velocity = velocity[:1] + guidance * (velocity[-1:] - velocity[:1])
             latents = scheduler.step(velocity, time, latents, generator=generator).prev_sample
@@ -284,6 +285,7 @@ class Zero123Plus(nn.Module):
         targets: Float[Tensor, "B 6 C S S"],
         generator: torch.Generator | None = None,
         drop: float = 0.1,
+        unet: nn.Module | None = None,
     ) -> Float[Tensor, ""]:
         """What fine-tuning minimises: the squared error of the predicted velocity, over noise of
         any strength. Gradients reach the U-Net alone.
@@ -295,6 +297,7 @@ class Zero123Plus(nn.Module):
             generator: where noise, its strengths and the drops come from.
             drop: the share of samples that see no condition, for guidance. InstantMesh drops 0.1,
                 PartRM none.
+            unet: takes the place of this pipeline's U-Net: a copy of it, such as its running mean.
 
         Raises:
             ValueError: the pictures are not of these shapes.
@@ -320,7 +323,9 @@ class Zero123Plus(nn.Module):
                 reference, _draw(torch.randn, reference.shape, generator, device), times
             )
             expected = schedule.get_velocity(latents, noise, times)
-        predicted = self._velocity(schedule.add_noise(latents, noise, times), noised, times, tokens)
+        predicted = self._velocity(
+            schedule.add_noise(latents, noise, times), noised, times, tokens, unet or self.unet
+        )
         return F.mse_loss(predicted, expected)
 
     def _velocity(
@@ -329,12 +334,13 @@ class Zero123Plus(nn.Module):
         reference: Float[Tensor, "B 4 i j"],
         times: Float[Tensor, "B"] | Int[Tensor, "B"],
         tokens: Float[Tensor, "B N D"],
+        unet: nn.Module,
     ) -> Float[Tensor, "B 4 h w"]:
-        """The U-Net's prediction for the noised views, given the condition noised as much."""
+        """A U-Net's prediction for the noised views, given the condition noised as much."""
         dtype = self.unet.dtype
         seen: dict[str, Tensor] = {}
         for sample, passing in ((reference, {"write": seen}), (latents, {"read": seen})):
-            output = self.unet(
+            output = unet(
                 sample.to(dtype), times, tokens.to(dtype), cross_attention_kwargs=passing
             )
         return output.sample.float()
