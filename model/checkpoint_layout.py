@@ -86,15 +86,26 @@ def write_checkpoint(
     path: str | os.PathLike[str], config: PartRMConfig, weights: Mapping[str, Tensor]
 ) -> None:
     """Write a checkpoint of ours, whole or not at all."""
+    write_tensors(path, weights, CONFIG_KEY, config.to_json())
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], key: str, value: str
+) -> None:
+    """Write tensors to a .safetensors file, whole or not at all.
+
+    Args:
+        key, value: the metadata; one key alone: of several, the order varies.
+    """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: checkpoints are written as .safetensors")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             unfinished,
-            metadata={CONFIG_KEY: config.to_json()},  # one key: of several, the order varies
+            metadata={key: value},
         )
         os.replace(unfinished, path)
     finally:

@@ -105,24 +105,28 @@ class PartRMConfig:
         Raises:
             ValueError: the text names settings that there are none of, or lacks some.
         """
-        values: Any = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError("no mapping of settings to values")
-        names = {field.name for field in fields(cls)}
-        if unknown := sorted(values.keys() - names):
-            raise ValueError(f"unknown settings: {', '.join(unknown)}")
-        if missing := sorted(names - values.keys()):
-            raise ValueError(f"missing settings: {', '.join(missing)}")
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**settings)
+        return cls(**settings_of(text, {field.name for field in fields(cls)}))
 
     def differences(self, other: PartRMConfig) -> list[str]:
         """`name: mine, other's` of each setting that differs."""
         mine, others = asdict(self), asdict(other)
         return [f"{k}: {mine[k]}, {others[k]}" for k in mine if mine[k] != others[k]]
+
+
+def settings_of(text: str, names: set[str]) -> dict[str, Any]:
+    """Settings from JSON, their lists as tuples.
+
+    Raises:
+        ValueError: they are not exactly the ones of these names.
+    """
+    values: Any = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("no mapping of settings to values")
+    if unknown := sorted(values.keys() - names):
+        raise ValueError(f"unknown settings: {', '.join(unknown)}")
+    if missing := sorted(names - values.keys()):
+        raise ValueError(f"missing settings: {', '.join(missing)}")
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
 PRESETS: dict[str, PartRMConfig] = {

@@ -7,7 +7,7 @@ segmenter that was clicked on, or from a person's brush.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 SHORTEST = 1e-6  # pixels
 
@@ -59,14 +59,48 @@ def check_drag(
     Raises:
         DragError: it starts outside of the picture or off the part, or has no length.
     """
-    height, width = mask.shape
-    column, row = (int(v) for v in np.floor(start))
-    place = f"the drag starts at ({start[0]:g}, {start[1]:g})"
-    if not (0 <= column < width and 0 <= row < height):
-        raise DragError(f"{place}, outside of the picture of {width} x {height} pixels")
+    column, row = starting_pixel(mask.shape, start)
+    place = _place(start)
     if not mask[row, column]:
         covered = f"{int(mask.sum())} pixel(s)" if mask.any() else "no pixel at all"
         raise DragError(f"{place}, off the part, whose mask covers {covered}")
     if np.linalg.norm(np.subtract(end, start)) < SHORTEST:
         raise DragError(f"{place} and ends there as well: it says nothing of where to move")
     return column, row
+
+
+def starting_pixel(size: tuple[int, ...], start: Float[np.ndarray, "2"]) -> tuple[int, int]:
+    """The column and row of the pixel that a drag starts at.
+
+    Args:
+        size: height and width of the picture.
+        start: (x, y) in its pixels, pixel centres at half-integers.
+
+    Raises:
+        DragError: it starts outside of the picture.
+    """
+    height, width = size
+    if not (0 <= start[0] < width and 0 <= start[1] < height):
+        raise DragError(f"{_place(start)}, outside of the picture of {width} x {height} pixels")
+    return int(start[0]), int(start[1])
+
+
+def object_pixel(
+    picture: UInt8[np.ndarray, "H W 4"], start: Float[np.ndarray, "2"]
+) -> tuple[int, int]:
+    """The same, of a drag that is to start on what a picture shows.
+
+    Args:
+        picture: straight alpha, 0 where there is nothing.
+
+    Raises:
+        DragError: it starts outside of the picture or on its background.
+    """
+    column, row = starting_pixel(picture.shape[:2], start)
+    if not picture[row, column, 3]:
+        raise DragError(f"{_place(start)}, on the background: start it on the part that is to move")
+    return column, row
+
+
+def _place(start: Float[np.ndarray, "2"]) -> str:
+    return f"the drag starts at ({start[0]:g}, {start[1]:g})"

@@ -340,9 +340,7 @@ class Zero123Plus(nn.Module):
         dtype = self.unet.dtype
         seen: dict[str, Tensor] = {}
         for sample, passing in ((reference, {"write": seen}), (latents, {"read": seen})):
-            output = unet(
-                sample.to(dtype), times, tokens.to(dtype), cross_attention_kwargs=passing
-            )
+            output = unet(sample.to(dtype), times, tokens.to(dtype), cross_attention_kwargs=passing)
         return output.sample.float()
 
     def _encode_condition(

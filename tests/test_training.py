@@ -28,7 +28,6 @@ from model.training.checkpoints import ResumeError, checkpoints
 from model.training.config import TrainConfig
 from model.training.dataset import Sample, StateDataset, Task
 from model.training.loop import (
-    TrainingError,
     held_out_samples,
     measure,
     network_config,
@@ -36,6 +35,7 @@ from model.training.loop import (
     train_stage,
 )
 from model.training.processes import Processes
+from model.training.run import TrainingError
 from model.training.stages import Outcome, Stage, compared
 from tests.synthetic import synthetic_shard
 

@@ -15,8 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from datagen.shard_writer import write_manifest
 from model.checkpoint_layout import CheckpointError
+from model.training.config import TrainConfig
+from model.training.processes import Processes
 from model.view_grid import tile
+from tests.synthetic import synthetic_shard
 
 pytest.importorskip("diffusers", reason="the views extra is not installed: no diffusers")
 pytest.importorskip("transformers", reason="the views extra is not installed: no transformers")
@@ -33,6 +37,7 @@ from transformers import (
 )
 
 from model import zero123plus
+from model.training.view_synthesis import train_views
 from model.zero123plus import GREY, PARTS, WHITE, ReferenceAttention, Zero123Plus
 
 SIZE = 16  # of a view
@@ -209,7 +214,7 @@ def test_sampling_starts_at_the_strongest_noise_and_is_guided(
     guided = views(4.0, torch.cat([answers[0], answers[1]]))
     assert torch.equal(guided, views(1.0, answers[0] + 4 * (answers[1] - answers[0])))
     assert seen == [[False, True], [True]]
-    times = torch.stack([times[0] for _, _, times, _ in asked]).long()
+    times = torch.stack([times[0] for _, _, times, *_ in asked]).long()
     assert times.tolist() == [999, 666, 332] * 2
     strengths = (1 - torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000), 0)[times]).sqrt()
     torch.testing.assert_close(asked[0][0], strengths[0].expand(2, *answers.shape[2:]))
@@ -328,7 +333,7 @@ def test_the_loss_is_of_the_velocity(
     monkeypatch.setattr(pipeline, "_velocity", nothing)
     monkeypatch.setattr(pipeline, "_encode_condition", lambda *_: blank)
     loss = pipeline.loss(picture()[None], targets(), seeded())
-    noised, reference, times, _ = asked
+    noised, reference, times, *_ = asked
     signal = torch.cumprod(1 - torch.linspace(0.00085, 0.012, 1000), 0)[times].view(-1, 1, 1, 1)
     views = pipeline._encode_grid(tile(targets()), seeded())
     noise = (noised - signal.sqrt() * views) / (1 - signal).sqrt()
@@ -353,6 +358,21 @@ def test_learning_lowers_the_loss_and_moves_the_network_alone(published: Path) -
     moved = {n for n, value in pipeline.state_dict().items() if not torch.equal(value, before[n])}
     assert moved == {name for name in before if name.startswith("unet.")}
     assert moved == {name for name, p in pipeline.named_parameters() if p.requires_grad}
+
+
+def test_fine_tuning_on_shards_makes_a_network_that_loads(published: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    shard = synthetic_shard(data / "cabinet.h5")
+    write_manifest(data, {shard.name: {}})
+    config = TrainConfig(
+        data, run, init=published, split="all", view_size=32, steps=2, batch_size=2, workers=0
+    )
+    weights = train_views(config, Processes(0, 1, torch.device("cpu")))
+    before, after = (Zero123Plus.from_pretrained(published, unet=u) for u in (None, weights))
+    seen = picture()
+    assert not torch.equal(drawn(before, seen), drawn(after, seen))
+    assert after.unet.state_dict().keys() == before.unet.state_dict().keys()
 
 
 def test_checkpointing_changes_no_gradient(published: Path) -> None:

@@ -6,13 +6,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from model.click_to_part import ClickToPartConfig
 from model.training.augmentation import Augmentation
 
 StageName = Literal["reconstruct", "motion", "appearance"]
 STAGES: tuple[StageName, ...] = ("reconstruct", "motion", "appearance")
 FREE_TO_CHANGE = {
     *("data", "out", "stage", "init", "teacher", "split_file", "device", "workers", "compile"),
-    *("log_every", "pictures_every", "checkpoint_every", "keep", "val_samples", "vgg_weights"),
+    *(
+        "log_every",
+        "pictures_every",
+        "checkpoint_every",
+        "keep",
+        "val_samples",
+        "vgg_weights",
+        "parts",
+    ),
 }
 
 
@@ -25,16 +34,23 @@ class TrainConfig:
     out: Path
     """Folder of the run. Each stage has a folder there: checkpoints, TensorBoard's events, and at
     the end weights.safetensors. Started again, a run goes on from its last checkpoint."""
-    stage: Literal["reconstruct", "motion", "appearance", "all"] = "all"
+    stage: Literal["reconstruct", "motion", "appearance", "all", "parts", "views"] = "all"
     """reconstruct: what it sees, no drags; motion: by distillation, the reconstructor's Gaussians
-    of the target state; appearance: by rendering; all: in turn, each from the one before."""
+    of the target state; appearance: by rendering; all: these in turn, each from the one before;
+    parts: not PartRM, but the network that finds the part that was clicked on; views: nor that,
+    but Zero123++, which makes the other input views of the first."""
     preset: Literal["big", "small", "tiny", "mini", "nano"] = "mini"
     """The network's shape."""
     init: Path | None = None
     """Weights to start from, ours or published. Default: those of the stage before in this run; the
-    first stage starts from scratch."""
+    first stage starts from scratch. Of stage views a folder in Zero123++'s layout, or its name on
+    the hub; default: the published one."""
     teacher: Path | None = None
     """The reconstructor that stage motion learns from. Default: the one of this run."""
+    parts: ClickToPartConfig = field(default_factory=ClickToPartConfig)
+    """The shape of the network of stage parts."""
+    view_size: int = 320
+    """Pixels along a side of the views that stage views draws."""
     drag_levels: tuple[int, ...] | None = None
     """The U-Net's levels that embed drags, 0 the finest. Default: the preset's, which is all."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from model.training.augmentation import (
 from model.views import Views, cameras, intrinsics, on_white, read_pictures
 
 OPEN_SHARDS = 256  # in each process: each takes a file descriptor, of which many systems give 1,024
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Sample(NamedTuple):
@@ -95,7 +97,24 @@ class Task:
     rendered: int
 
 
-class StateDataset(Dataset[Sample]):
+class Samples(Dataset[T_co]):
+    """Samples by number, so many an epoch: see `Stream`. Of the shards, few are open at a time."""
+
+    def __init__(self) -> None:
+        self.used: dict[Path, Shard] = {}  # the last few, the oldest first
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _close_all_but_the_last_used(self, shard: Shard) -> None:
+        """Note that a shard is used, and close the one that has not been for longest."""
+        self.used.pop(shard.path, None)
+        self.used[shard.path] = shard
+        if len(self.used) > OPEN_SHARDS:
+            self.used.pop(next(iter(self.used))).close()
+
+
+class StateDataset(Samples[Sample]):
     """Ordered pairs of states that differ in one part, which view 0 shows, or single states.
 
     `dataset[n]` is sample `n % len(dataset)` as epoch `n // len(dataset)` has it: its drags,
@@ -123,10 +142,10 @@ class StateDataset(Dataset[Sample]):
         Raises:
             ValueError: the shards hold no two states that differ in a part that shows.
         """
+        super().__init__()
         self.task, self.size, self.max_drags, self.seed = task, size, max_drags, seed
         self.augmentation = augmentation or Augmentation()
         self.items: list[tuple[Shard, int, int]] = []
-        self.used: dict[Path, Shard] = {}  # the last few, the oldest first
         for shard in shards.values():
             still = [(state, state) for state in range(len(shard.states))]
             pairs = draggable_pairs(shard) if task.moves else still
@@ -171,13 +190,6 @@ class StateDataset(Dataset[Sample]):
             target_cameras=cameras(shard, views[:rendered]),
             intrinsics=intrinsics(shard, self.size),
         )
-
-    def _close_all_but_the_last_used(self, shard: Shard) -> None:
-        """Note that a shard is used, and close the one that has not been for longest."""
-        self.used.pop(shard.path, None)
-        self.used[shard.path] = shard
-        if len(self.used) > OPEN_SHARDS:
-            self.used.pop(next(iter(self.used))).close()
 
     def _shown(
         self, camera_to_world: Float[np.ndarray, "V 4 4"], rng: np.random.Generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -16,10 +16,30 @@ from tqdm import tqdm
 SHOWN = 4  # samples in a picture
 
 
+class Measure(NamedTuple):
+    """How good a network is.
+
+    Attributes:
+        key: in TensorBoard.
+        label: for people.
+        form: how a value is told.
+    """
+
+    key: str
+    label: str
+    form: str
+
+
+PSNR = Measure("psnr", "PSNR", "{:.2f} dB")
+
+
 class Progress:
     """Reports of the first process; the other processes' say nothing."""
 
-    def __init__(self, name: str, folder: Path, start: int, steps: int, silent: bool) -> None:
+    def __init__(
+        self, name: str, folder: Path, start: int, steps: int, measure: Measure, silent: bool
+    ) -> None:
+        self.measure = measure
         self.name, self.start, self.steps, self.silent = name, start, steps, silent
         self.first: dict[str, float] = {}
         self.last: dict[str, float] = {}
@@ -68,15 +88,21 @@ class Progress:
             return
         for name, value in {**values, **speed}.items():
             self._writer.add_scalar(name, value, step)
-        told = [f"{name}={values[name]:.3g}" for name in ("loss", "psnr") if name in values]
+        told_of = ("loss", self.measure.key)
+        told = [f"{name}={values[name]:.3g}" for name in told_of if name in values]
         self._bar.set_postfix_str(", ".join(told), refresh=False)
 
-    def validation(self, step: int, psnr: float) -> None:
-        """Write the PSNR of held-out objects."""
-        self.last["val_psnr"] = psnr
+    def validation(self, step: int, value: float | None) -> None:
+        """Write the measure of held-out objects, if there are any."""
+        if value is None:
+            return
+        name = f"val_{self.measure.key}"
+        self.last[name] = value
         if not self.silent:
-            self._writer.add_scalar("val_psnr", psnr, step)
-            self.say(f"{self.name}, step {step}: {psnr:.2f} dB on held-out objects")
+            self._writer.add_scalar(name, value, step)
+            self.say(
+                f"{self.name}, step {step}: {self.measure.form.format(value)} on held-out objects"
+            )
 
     def pictures(
         self, step: int, **columns: Float[Tensor, "B 3 S S"] | Float[Tensor, "B T 3 S S"]
@@ -101,7 +127,7 @@ class Progress:
         spent = time.perf_counter() - self._began
         changes = [
             f"{label} {self.first[name]:.4g} to {self.last[name]:.4g}"
-            for name, label in (("loss", "loss"), ("psnr", "PSNR"))
+            for name, label in (("loss", "loss"), (self.measure.key, self.measure.label))
             if name in self.first
         ]
         told = [*changes, *(f"{name} {value}" for name, value in extra.items())]
