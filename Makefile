@@ -16,9 +16,10 @@ DATA ?= data/generated/$(if $(filter nano,$(MODEL)),shards,shards-256)
 RUNS ?= runs/$(MODEL)
 TRAIN_nano := --no-lpips --steps 300 --warmup-steps 50 --lr 2e-3 --workers 1 --checkpoint-every 100
 TRAIN_mini := --steps 4000 --warmup-steps 400 --batch-size 16 --workers 8
+WEIGHTS ?= $(RUNS)/appearance/weights.safetensors
 EVAL_nano := --no-lpips --resolution 128
 
-.PHONY: help setup dataset train eval test lint format clean
+.PHONY: help setup dataset train eval view test lint format clean
 
 help:
 	@echo "make dataset              render eight sample objects (PRESET=preview, 128 pixels)"
@@ -27,6 +28,7 @@ help:
 	@echo "make train                train MODEL=$(MODEL) on DATA=$(DATA),"
 	@echo "                          which is made if missing: all three stages, into RUNS=$(RUNS)"
 	@echo "make eval                 measure what it learnt on objects it has not seen"
+	@echo "make view                 pull at pictures in a web page, with WEIGHTS=$(WEIGHTS)"
 	@echo "make test                 run the tests"
 	@echo "make lint                 ruff and mypy"
 	@echo "make format               let ruff format the code"
@@ -51,6 +53,10 @@ train: setup $(DATA)/manifest.json
 
 eval: setup $(DATA)/manifest.json
 	$(RUN) eval.py $(RUNS)/appearance/weights.safetensors --data $(DATA) $(EVAL_$(MODEL)) $(ARGS)
+
+# The browser draws on the same cores: threads that wait must not spin.
+view: setup
+	OMP_WAIT_POLICY=passive $(RUN) -m model.page --weights $(WEIGHTS) --data $(DATA) $(ARGS)
 
 test: setup
 	$(RUN) -m pytest

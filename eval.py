@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from inspect import getdoc
 
-import torch
 import tyro
 
 from datagen.shards import Shard, ShardError, open_shards
+from model.device import choose_device
 from model.evaluation.cases import DragChoice, check_pictures, choose_cases
 from model.evaluation.config import EvalConfig
 from model.evaluation.evaluate import Setting, evaluate, rows_to_compare
@@ -64,23 +64,6 @@ def open_data(config: EvalConfig) -> tuple[dict[str, Shard], dict[str, Shard] | 
     truths = {n: shard for n, shard in open_shards(config.targets).items() if n in shards}
     check_pictures(truths.values(), config.resolution)
     return shards, truths
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name; by default CUDA where there is one.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {name}: no such device here: {reason}") from error
-    return device
 
 
 def main() -> int:

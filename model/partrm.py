@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from model.checkpoint_layout import CheckpointError, check_fit, read_checkpoint, write_checkpoint
 from model.config import PartRMConfig
 from model.drag_embedding import Drags
+from model.picture import ImageLike
+from model.prediction import Dragged, Predictor
 from model.splatter import (
     SHAPE_CHANNELS,
     first_shape,
@@ -63,6 +67,24 @@ class PartRM(nn.Module):
         if self.config.colours == "seen":
             shape = with_seen_colours(shape, images)
         return gaussians_of_splatter(position, shape)
+
+    def drag(self, image: ImageLike, drags: Sequence[Sequence[float]], **options: Any) -> Dragged:
+        """Gaussians of the object in a picture, before and after it is dragged.
+
+        `PartRM.from_pretrained(path).drag("drawer.png", [[140, 160, 95, 190]])`
+
+        Args:
+            image: a path, a Pillow image, or an array; see `picture.read_picture`.
+            drags: x0, y0, x1, y1 of each, in pixels of the image (x right, y down).
+            options: of `prediction.Predictor`: cameras, framing, other views, part masks, …
+
+        Raises:
+            PictureError: the picture shows no object; says what to do.
+            DragError: a drag starts off the object, or has no length; says which.
+            OSError: there is no such file.
+        """
+        predictor = Predictor(self, **options)
+        return predictor.drag(predictor.see(image), drags)
 
     def drags_of_view_0(
         self,

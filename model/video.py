@@ -62,8 +62,7 @@ def check_video() -> None:
     """
     if missing := [n for n in ("imageio", "imageio_ffmpeg") if not importlib.util.find_spec(n)]:
         raise ImportError(
-            f"videos need {' and '.join(missing)}: pip install 'imageio[ffmpeg]', or leave out "
-            "--video"
+            f"videos need {' and '.join(missing)}: pip install 'imageio[ffmpeg]', or do without"
         )
 
 

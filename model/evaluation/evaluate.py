@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from model.device import timed
 from model.evaluation.cases import (
     Case,
     DragChoice,
@@ -201,7 +200,7 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         return Prediction(truth.source)
     network, device = row.network, setting.device
     seconds: dict[Phase, float] = {}
-    with _timed("read", seconds, device):
+    with timed("read", seconds, device):
         state = getattr(case, row.shown)
         views = read_views(case, state, network.config.input_size, setting.input_views)
         views = views._replace(**{k: v.to(device) for k, v in views._asdict().items()})
@@ -214,11 +213,11 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
             drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
     with (
-        _timed("network", seconds, device),
+        timed("network", seconds, device),
         torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
     ):
         gaussians = network(views.network_input(), drags)
-    with _timed("render", seconds, device):
+    with timed("render", seconds, device):
         size = setting.resolution
         pictures = render(
             gaussians, truth.camera_to_world[None], truth.intrinsics, size, size
@@ -289,18 +288,3 @@ def mean_of(numbers: Sequence[Measured], scope: Scope) -> dict[str, float]:
 
 def _load(path: Path, device: torch.device) -> PartRM:
     return PartRM.from_pretrained(path).to(device).eval()
-
-
-@contextmanager
-def _timed(phase: Phase, seconds: dict[Phase, float], device: torch.device) -> Iterator[None]:
-    """Measure a phase, up to when the device has done all of it."""
-    _wait(device)
-    start = time.perf_counter()
-    yield
-    _wait(device)
-    seconds[phase] = time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -1,0 +1,408 @@
+"""A web page to pull at pictures: python -m model.page --weights … --data data/generated/shards
+
+The picture stands in the scene where view 0 of the rig sees it, so that what is pulled lies under
+the mouse. Pulled, it gives way to the object's Gaussians, around which the mouse orbits. Every
+visitor has a picture and an object of their own; the network is shared, and runs for one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import getdoc
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from datagen.cameras import Rig, RigName, project, unproject
+from datagen.shards import Shard, ShardError, open_shards
+from model.device import choose_device
+from model.partrm import PartRM
+from model.picture import FILL, ImageLike, Picture, PictureError, read_picture
+from model.ply import save_ply
+from model.prediction import Dragged, Predictor, Scene, find_weights
+from model.propagation import DragError
+
+try:
+    import viser
+except ImportError as error:
+    raise ImportError("the page needs viser: pip install '.[page]'") from error
+
+Shown = Literal["Picture", "Before", "After"]
+SHOWN: tuple[Shown, ...] = get_args(Shown)
+
+CANVAS = 512  # pixels of the picture that is pulled at
+SAMPLE_STATES = 3  # of each object
+STEPS = 4  # of the slider
+FAINT = 1 / 255  # Gaussians less opaque are not sent
+AROUND = 1.12  # how much more than the picture the browser's camera sees
+FRAME, ARROW = 225, (255, 176, 0)
+WELCOME = "**Pull:** press the mouse on a part, and let go where it should be."
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """Start the web page: pull at a picture, and see the object move."""
+
+    weights: Path | None = None
+    """Checkpoint, ours or published. Default: the newest runs/*/appearance/weights.safetensors."""
+    data: Path = Path("data/generated/shards")
+    """Folder of shards, whose pictures are the page's samples."""
+    rig: RigName | None = None
+    """The cameras the network knows. Default: ring; for published weights partdrag4d."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 lets other machines in."""
+    port: int = 8080
+    """The next free one is taken where it is not."""
+    device: str | None = None
+    """cuda, cpu, …. Default: CUDA where there is one."""
+
+
+class Page:
+    """What all visitors share.
+
+    Attributes:
+        predictor: the network.
+        samples: what can be chosen, by name: a shard and a state.
+    """
+
+    def __init__(self, predictor: Predictor, shards: Mapping[str, Shard]) -> None:
+        self.predictor = predictor
+        self.samples = {
+            f"{name}, state {state + 1}": (shard, state)
+            for name, shard in shards.items()
+            for state in _spread(len(shard.states), SAMPLE_STATES)
+        }
+        self._busy = threading.Lock()
+
+    def sample(self, name: str) -> UInt8[np.ndarray, "H W 4"]:
+        """The picture of that name."""
+        shard, state = self.samples[name]
+        with self._busy:  # HDF5 reads for one thread at a time
+            return np.asarray(shard.colour(state, 0))
+
+    def see(self, image: ImageLike) -> Scene:
+        with self._busy:
+            return self.predictor.see(image)
+
+    def drag(self, scene: Scene, drag: list[float]) -> Dragged:
+        with self._busy:
+            return self.predictor.drag(scene, [drag])
+
+    def warm_up(self) -> None:
+        """Run once what a first visitor would wait for."""
+        seen = np.zeros((CANVAS, CANVAS, 4), np.uint8)
+        seen[CANVAS // 4 : -CANVAS // 4, CANVAS // 4 : -CANVAS // 4] = 255
+        self.drag(self.see(seen), [CANVAS / 2, CANVAS / 2, CANVAS / 2, CANVAS / 3])
+
+
+class Visit:
+    """One browser: its panel, its picture, its object."""
+
+    def __init__(self, page: Page, client: viser.ClientHandle) -> None:
+        self.page, self.client = page, client
+        self.plane = Plane(page.predictor.rig)
+        self.picture: Picture
+        """As it is pulled at, larger than the network is shown it."""
+        self.scene: Scene | None = None
+        self.pulled: list[float] | None = None
+        self.states: dict[float, Dragged] = {}
+        """By how far it was pulled, 1 being as far as the mouse went."""
+        self.shown: Shown = "Picture"
+        client.scene.set_up_direction("+z")
+        self._look_from_the_front()
+        self._build_panel()
+        if page.samples:
+            self._open(page.sample(next(iter(page.samples))))
+        else:
+            self._tell("Upload a picture: a PNG with transparency, or on a plain background.")
+
+    def _build_panel(self) -> None:
+        gui, names = self.client.gui, list(self.page.samples)
+        if names:
+            choice = gui.add_dropdown("Sample", names)
+            choice.on_update(lambda _: self._open(self.page.sample(choice.value)))
+        upload = gui.add_upload_button(
+            "Upload a picture", icon=viser.Icon.UPLOAD, mime_type="image/*"
+        )
+        upload.on_upload(lambda _: self._open(upload.value.content))
+        self.status = gui.add_markdown("")
+        choices = gui.add_button_group("Show", SHOWN)
+        choices.on_click(lambda _: self._show(cast(Shown, choices.value)))
+        self.far = gui.add_slider("How far", 0.0, 1.0, 1 / STEPS, 1.0, disabled=True)
+        # What we set ourselves comes back as an event of no client.
+        self.far.on_update(lambda event: self._move() if event.client else None)
+        self.download = gui.add_button("Download .ply", icon=viser.Icon.DOWNLOAD, disabled=True)
+        self.download.on_click(lambda _: self._download())
+
+    def _open(self, image: ImageLike) -> None:
+        """Take a picture, a sample or an upload, and reconstruct what it shows."""
+        try:
+            fill = FILL[self.page.predictor.rig.name]
+            self._tell("Looking …")
+            picture = read_picture(image, CANVAS, fill, self.page.predictor.framing)
+            scene = self.page.see(image)
+        except (PictureError, OSError) as error:
+            self._complain(error)
+            return
+        self.picture, self.scene, self.pulled, self.states = picture, scene, None, {}
+        self._pull_all_the_way()
+        self.far.disabled = self.download.disabled = True
+        drawn = self.client.scene.add_image(
+            "/picture",
+            _canvas(picture.pixels),
+            self.plane.side,
+            self.plane.side,
+            format="png",
+            wxyz=self.plane.wxyz,
+            position=self.plane.centre,
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+        drawn.on_drag("left")(self._pull)
+        self._draw_arrow(np.zeros((2, 2)))
+        self._show("Picture")
+        seconds = sum(scene.seconds.values())
+        self._tell(f"{WELCOME}\n\nReconstructed in {seconds:.2f} s.")
+
+    async def _pull(self, event: Any) -> None:
+        """The mouse pulls at the picture; a coroutine, so that its events come in order."""
+        eye = np.asarray(event.client.camera.position)
+        if event.phase == "start":
+            self._from = self.plane.pixel(np.asarray(event.start_position), eye)
+        drag = np.stack([self._from, self.plane.pixel(np.asarray(event.end_position), eye)])
+        self._draw_arrow(drag)
+        if event.phase == "end":
+            self.pulled, self.states = self.picture.given(drag).ravel().tolist(), {}
+            self._pull_all_the_way()
+            await asyncio.get_running_loop().run_in_executor(None, self._move)
+
+    def _move(self) -> None:
+        """Move the object as far as the slider says, and show it."""
+        scene, pulled, far = self.scene, self.pulled, float(self.far.value)
+        if scene is None or pulled is None:
+            return
+        if far > 0 and far not in self.states:
+            x0, y0, x1, y1 = pulled
+            self._tell("Moving …")
+            began = time.perf_counter()
+            try:
+                drag = [x0, y0, x0 + far * (x1 - x0), y0 + far * (y1 - y0)]
+                dragged = self.page.drag(scene, drag)
+            except DragError as error:
+                self.pulled = None
+                self.far.disabled = self.download.disabled = True
+                self._draw_arrow(np.zeros((2, 2)))
+                self._complain(error)
+                return
+            if scene is not self.scene or pulled is not self.pulled:
+                return  # another picture or pull came meanwhile
+            self.states[far] = dragged
+            self._tell(
+                f"**Moved** in {time.perf_counter() - began:.2f} s "
+                f"({dragged.drags.shape[0]} drag, {len(dragged.after):,} Gaussians).\n\n"
+                "Orbit with the mouse; *Picture* lets you pull again."
+            )
+        self.far.disabled = self.download.disabled = False
+        self._show("After")
+
+    def _show(self, shown: Shown) -> None:
+        """Let the picture be seen and pulled at, or the object, before or after."""
+        if self.scene is None:
+            return
+        if shown == "After" and self.pulled is None:
+            self._tell(WELCOME)
+            shown = "Picture"
+        self.shown = shown
+        nodes = self.client.scene
+        with self.client.atomic():
+            for name in ("/picture", "/arrow"):
+                if (node := nodes.get_handle_by_name(name)) is not None:
+                    node.visible = shown == "Picture"
+            if shown == "Picture":
+                nodes.remove_by_name("/object")
+                self._look_from_the_front()
+            else:
+                nodes.add_gaussian_splats("/object", *splats(self._gaussians(shown)))
+
+    def _gaussians(self, shown: Shown) -> Float[Tensor, "N 14"]:
+        assert self.scene is not None
+        state = self.states.get(float(self.far.value))
+        return state.after if shown == "After" and state is not None else self.scene.before
+
+    def _download(self) -> None:
+        """Send the object as it is shown; pictures stand for what is after."""
+        shown: Shown = "Before" if self.shown == "Before" else "After"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{shown.lower()}.ply"
+            save_ply(path, self._gaussians(shown))
+            self.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+
+    def _draw_arrow(self, drag: Float[np.ndarray, "2 2"]) -> None:
+        """An arrow on the picture; none where it has no length."""
+        self.client.scene.remove_by_name("/arrow")
+        length = float(np.linalg.norm(drag[1] - drag[0]))
+        if length >= 1:
+            head = min(0.12, 0.5 * length * self.plane.side / CANVAS)
+            self.client.scene.add_arrows(
+                "/arrow",
+                self.plane.points(drag)[None],
+                ARROW,
+                shaft_radius=0.012,
+                head_radius=0.4 * head,
+                head_length=head,
+            )
+
+    def _look_from_the_front(self) -> None:
+        """Put the browser's camera to view 0."""
+        camera, plane = self.client.camera, self.plane
+        camera.position, camera.look_at = plane.eye, plane.centre
+        camera.up_direction = np.array([0.0, 0.0, 1.0])
+        camera.fov = 2 * np.arctan(AROUND * np.tan(plane.rig.fov / 2))
+
+    def _pull_all_the_way(self) -> None:
+        self.far.value = 1.0  # type: ignore[misc]  # mypy does not see viser's setter
+
+    def _tell(self, text: str) -> None:
+        self.status.content = text
+
+    def _complain(self, error: Exception) -> None:
+        self._tell(f"⚠️ **Not done:** {error}.")
+
+
+class Plane:
+    """Where the picture stands in the world: before view 0, at the depth of the world's origin, so
+    that it covers what view 0 sees.
+
+    Attributes:
+        rig: of view 0.
+        eye: of its camera.
+        centre: of the picture.
+        side: of the picture, in world units.
+        wxyz: turns the picture (x right, y down) into the world.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.pose, self.intrinsics = rig.camera_to_world[0], rig.intrinsics(CANVAS)
+        self.eye, forward = self.pose[:3, 3], self.pose[:3, 2]
+        self.depth = float(-self.eye @ forward)
+        self.centre = self.eye + self.depth * forward
+        self.side = 2 * self.depth * float(np.tan(rig.fov / 2))
+        self.wxyz = viser.transforms.SO3.from_matrix(self.pose[:3, :3]).wxyz
+
+    def points(self, pixels: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+        """Where pixels of the picture are in the world."""
+        depth = np.full(len(pixels), self.depth)
+        return unproject(pixels, depth, self.pose, self.intrinsics)
+
+    def pixel(
+        self, point: Float[np.ndarray, "3"], eye: Float[np.ndarray, "3"]
+    ) -> Float[np.ndarray, "2"]:
+        """The pixel of the picture that an eye sees where it sees a point of the world."""
+        normal, ray = self.pose[:3, 2], point - eye
+        across = float(ray @ normal)
+        share = 1.0 if abs(across) < 1e-9 else float((self.centre - eye) @ normal) / across
+        pixels, _ = project((eye + share * ray)[None], self.pose, self.intrinsics)
+        return pixels[0]
+
+
+class Splats(NamedTuple):
+    """Gaussians as viser takes them: covariances in world units, sRGB colours and opacities in
+    [0, 1]."""
+
+    centres: Float[np.ndarray, "n 3"]
+    covariances: Float[np.ndarray, "n 3 3"]
+    colours: Float[np.ndarray, "n 3"]
+    opacities: Float[np.ndarray, "n 1"]
+
+
+def splats(gaussians: Float[Tensor, "N 14"]) -> Splats:
+    """Those of the Gaussians that are seen at all."""
+    kept = gaussians[gaussians[:, 3] >= FAINT].detach().cpu().double().numpy()
+    position, opacity, scale, rotation, colour = np.split(kept, [3, 4, 7, 11], axis=1)
+    turn = viser.transforms.SO3(rotation).as_matrix()
+    spread = turn * scale[:, None, :]
+    covariances = spread @ spread.transpose(0, 2, 1)
+    return Splats(position, covariances, np.clip(colour, 0, 1), opacity)
+
+
+def start(config: PageConfig) -> viser.ViserServer:
+    """Load the network, and open the page.
+
+    Raises:
+        FileNotFoundError: there are no weights.
+        ValueError: they are no network that embeds drags.
+    """
+    device = choose_device(config.device)
+    weights = find_weights(config.weights)
+    network = PartRM.from_pretrained(weights).to(device).eval().requires_grad_(False)
+    if not network.config.drag_levels:
+        raise ValueError(f"{weights} embeds no drags: there is nothing to pull with")
+    page = Page(Predictor(network, config.rig), _shards(config.data))
+    page.warm_up()
+    server = viser.ViserServer(config.host, config.port, label="PartRM", verbose=False)
+    server.gui.configure_theme(show_logo=False, show_share_button=False)
+    server.gui.main_panel.dock_right()
+    server.gui.set_panel_label("PartRM")
+    server.on_client_connect(lambda client: _visit(page, client))
+    return server
+
+
+def _visit(page: Page, client: viser.ClientHandle) -> None:
+    Visit(page, client)
+
+
+def _shards(folder: Path) -> Mapping[str, Shard]:
+    """A folder's shards; none where there are none, which leaves uploads."""
+    try:
+        return open_shards(folder)
+    except (ShardError, OSError) as error:
+        print(f"no samples: {error}; make dataset renders some", file=sys.stderr)
+        return {}
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Up to `most` of `count` numbers, evenly spread."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def _canvas(rgba: UInt8[np.ndarray, "S S 4"]) -> UInt8[np.ndarray, "S S 3"]:
+    """A picture on white, in a thin frame."""
+    shown = Image.new("RGBA", (rgba.shape[1], rgba.shape[0]), "white")
+    shown.alpha_composite(Image.fromarray(rgba))
+    pixels = np.array(shown.convert("RGB"))
+    pixels[[0, 1, -2, -1]] = FRAME
+    pixels[:, [0, 1, -2, -1]] = FRAME
+    return pixels
+
+
+def main() -> int:
+    try:
+        config = tyro.cli(PageConfig, prog="python -m model.page", description=getdoc(PageConfig))
+        torch.set_grad_enabled(False)
+        server = start(config)
+        print(f"open http://{config.host}:{server.get_port()} in a browser; Ctrl-C ends it")
+        sys.stdout.flush()
+        server.sleep_forever()
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""One picture and drags in, Gaussians before and after out: what `predict.py` and the page run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from datagen.cameras import Rig, RigName, rig
+from model.device import timed
+from model.picture import FILL, Framing, ImageLike, Picture, read_picture
+from model.propagation import DragError, check_drag, propagate
+from model.video import turntable
+from model.views import Views, on_white
+
+if TYPE_CHECKING:
+    from model.partrm import PartRM
+
+OtherViews = Callable[[UInt8[Tensor, "4 S S"]], Float[Tensor, "V C S S"]]
+"""Pictures of an object from the rig's input views but the first, made from the first, which comes
+with straight alpha: in [0, 1], of 3 channels on white, or of 4 with straight alpha."""
+PartMask = Callable[[UInt8[np.ndarray, "S S 4"], tuple[float, float]], Bool[np.ndarray, "S S"]]
+"""The pixels that show the part which a picture shows at (x, y)."""
+
+VIEWS = 8
+"""Views that are rendered of an object: so many in a turn, the first as it was pictured."""
+WEIGHTS = "runs/*/appearance/weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An object as a network sees it.
+
+    Attributes:
+        picture: in the frame.
+        views: the rig's input views, of which the first is the picture; a batch of one.
+        before: its Gaussians, in the world of the rig.
+        seconds: by phase: read, views, reconstruct.
+    """
+
+    picture: Picture
+    views: Views
+    before: Float[Tensor, "N 14"]
+    seconds: dict[str, float]
+
+    def turntable(
+        self, gaussians: Float[Tensor, "N 14"], size: int, frames: int = VIEWS
+    ) -> UInt8[np.ndarray, "frames {size} {size} 3"]:
+        """Pictures on white, sRGB, from all around the object, the first from where it was
+        pictured."""
+        lens = self.views.intrinsics[0].clone()
+        lens[:2] *= size / self.views.pictures.shape[-1]
+        return turntable(gaussians[None], self.views.camera_to_world[0, 0], lens, size, frames)[0]
+
+
+@dataclass(frozen=True)
+class Dragged:
+    """An object once dragged.
+
+    Attributes:
+        scene: as it was.
+        after: Gaussians in the world of the rig: position 3, opacity 1, scale 3 (standard
+            deviations in world units), rotation 4 (w, x, y, z), colour 3 (sRGB).
+        drags: all that the network was given: start and end (x, y), in pixels of `scene.picture`.
+        seconds: by phase: those of the scene, propagate, network.
+    """
+
+    scene: Scene
+    after: Float[Tensor, "N 14"]
+    drags: Float[np.ndarray, "D 2 2"]
+    seconds: dict[str, float]
+
+    @property
+    def before(self) -> Float[Tensor, "N 14"]:
+        """As `after`, before the drags."""
+        return self.scene.before
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network and how it is used.
+
+    Attributes:
+        network: embeds drags.
+        rig_name: the cameras it is told of; by default the one that it was trained on: `ring`, and
+            `partdrag4d` for published weights.
+        framing: as in `picture.read_picture`.
+        other_views: draws the views that the picture does not show. Without, the network is told
+            of their cameras alone.
+        reconstructor: gives the Gaussians before the drags; by default the network itself, without
+            drags. (The published layers do compute something without drags: give those an LGM.)
+        part_mask: finds the part that a drag starts on, on all of which it is then repeated.
+            Without, the drags are taken as given.
+        count: drags that each of them becomes then; PartRM is trained on up to 10.
+        seed: decides where those start.
+    """
+
+    network: PartRM
+    rig_name: RigName | None = None
+    framing: Framing = "auto"
+    other_views: OtherViews | None = None
+    reconstructor: PartRM | None = None
+    part_mask: PartMask | None = None
+    count: int = 10
+    seed: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.conv.weight.device
+
+    @cached_property
+    def rig(self) -> Rig:
+        """The cameras, as the network has them: it was published to read the pictures of
+        `partdrag4d` as if they were taken with the lens of `ring`."""
+        published = self.network.config.drag_style == "published"
+        chosen = rig(self.rig_name or ("partdrag4d" if published else "ring"))
+        return replace(chosen, fov=rig("ring").fov) if published else chosen
+
+    @torch.no_grad()
+    def see(self, image: ImageLike) -> Scene:
+        """Read a picture and reconstruct the object, as it is.
+
+        Args:
+            image: as in `picture.read_picture`.
+
+        Raises:
+            PictureError: it shows no object; says what to do.
+            OSError: there is no such file.
+        """
+        seconds: dict[str, float] = {}
+        size = self.network.config.input_size
+        with timed("read", seconds, self.device):
+            picture = read_picture(image, size, FILL[self.rig.name], self.framing)
+        with timed("views", seconds, self.device):
+            views = self._views(picture)
+        with timed("reconstruct", seconds, self.device), self._precision():
+            before = (self.reconstructor or self.network)(views.network_input())[0]
+        return Scene(picture, views, before, seconds)
+
+    @torch.no_grad()
+    def drag(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Dragged:
+        """Move the object of a scene.
+
+        Args:
+            scene: from `see`.
+            drags: x0, y0, x1, y1 of each, in pixels of the given picture (x right, y down): from a
+                point on the part to where it goes. Several are pulled at once.
+
+        Raises:
+            DragError: a drag starts off the object or the picture, or has no length; says which.
+        """
+        seconds = dict(scene.seconds)
+        with timed("propagate", seconds, self.device):
+            starts, ends = self._spread(scene.picture, self.check(scene, drags))
+        size = self.network.config.input_size
+        start, end = (
+            torch.from_numpy(points / size).float()[None].to(self.device)
+            for points in (starts, ends)
+        )
+        given = torch.ones(start.shape[:-1], dtype=torch.bool, device=self.device)
+        with timed("network", seconds, self.device), self._precision():
+            images = scene.views.network_input()
+            embedded = self.network.drags_of_view_0(start, end, given, images.shape[1])
+            after = self.network(images, embedded)[0]
+        return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds)
+
+    def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:
+        """The drags' starts and ends in pixels of the scene's picture.
+
+        Raises:
+            DragError: as in `drag`.
+        """
+        points = np.asarray(drags, float)
+        if points.size == 0 or points.ndim != 2 or points.shape[1] != 4:
+            raise DragError(f"drags are rows of x0, y0, x1, y1, one or more; not {drags}")
+        picture, points = scene.picture, points.reshape(-1, 2, 2)
+        width, height = picture.given_size
+        placed = picture.place(points)
+        # One pixel that is all object: what `check_drag` asks of the given picture is its size.
+        everywhere = np.broadcast_to(np.True_, (height, width))
+        for number, (given, (start, _)) in enumerate(zip(points, placed, strict=True), 1):
+            if not np.isfinite(given).all():
+                raise DragError(f"drag {number}: {given.ravel().tolist()} are no coordinates")
+            try:
+                check_drag(everywhere, *given)
+            except DragError as error:
+                raise DragError(f"drag {number}: {error}") from error
+            if not _shows_object(picture, start):
+                x, y = given[0]
+                raise DragError(
+                    f"drag {number}: the drag starts at ({x:g}, {y:g}), on the background: start "
+                    "on the part that is to move"
+                )
+        return placed
+
+    def _views(self, picture: Picture) -> Views:
+        """The rig's input views, as the network is shown them."""
+        rgba = torch.from_numpy(picture.pixels.transpose(2, 0, 1).copy())
+        shown, size = on_white(rgba)[0], rgba.shape[-1]
+        inputs = list(self.rig.input_views)
+        pictures = shown.expand(len(inputs), -1, -1, -1).clone()
+        if self.other_views is not None:
+            others = self.other_views(rgba).detach().float().cpu()
+            expected = [(len(inputs) - 1, channels, size, size) for channels in (3, 4)]
+            if tuple(others.shape) not in expected:
+                raise ValueError(f"other_views gave {tuple(others.shape)}, not {expected[0]}")
+            colour, alpha = others[:, :3], others[:, 3:]
+            pictures[1:] = colour if alpha.shape[1] == 0 else 1 + alpha * (colour - 1)
+        cameras = torch.from_numpy(self.rig.camera_to_world[inputs]).float()
+        lens = torch.from_numpy(self.rig.intrinsics(size)).float()
+        present = torch.ones(1, len(inputs), dtype=torch.bool)
+        views = Views(pictures[None], cameras[None], lens[None], present)
+        if self.other_views is None:
+            views = views.first(1)
+        return Views(*(tensor.to(self.device) for tensor in views))
+
+    def _spread(
+        self, picture: Picture, drags: Float[np.ndarray, "D 2 2"]
+    ) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N 2"]]:
+        """Starts and ends of the drags, each repeated all over its part."""
+        if self.part_mask is None:
+            return drags[:, 0], drags[:, 1]
+        rng = np.random.default_rng(self.seed)
+        spread = []
+        for number, (start, end) in enumerate(drags, 1):
+            mask = self.part_mask(picture.pixels, (float(start[0]), float(start[1])))
+            try:
+                spread.append(propagate(mask, start, end, self.count, rng))
+            except DragError as error:
+                raise DragError(f"drag {number}: {error}") from error
+        starts, ends = zip(*spread, strict=True)
+        return np.concatenate(starts), np.concatenate(ends)
+
+    def _precision(self) -> torch.autocast:
+        """bf16 on CUDA, float32 elsewhere, as in evaluation."""
+        kind = self.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
+
+
+def find_weights(given: Path | None) -> Path:
+    """Those weights, or the newest that `make train` left.
+
+    Raises:
+        FileNotFoundError: there are none; says what to do.
+    """
+    if given is not None:
+        return given
+    found = sorted(Path().glob(WEIGHTS), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"no {WEIGHTS}: name a checkpoint (--weights), or run make train")
+    return found[-1]
+
+
+def _shows_object(picture: Picture, point: Float[np.ndarray, "2"]) -> bool:
+    """Whether this pixel of the framed picture is not background."""
+    column, row = (int(v) for v in np.floor(point))
+    size = len(picture.pixels)
+    inside = 0 <= column < size and 0 <= row < size
+    return inside and bool(picture.pixels[row, column, 3] > 0)
