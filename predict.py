@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import tyro
 from jaxtyping import UInt8
 from PIL import Image
@@ -22,10 +23,11 @@ from PIL import Image
 from datagen.cameras import RigName
 from datagen.inspection import draw_drags
 from model.device import choose_device, timed
+from model.part_masks import ClickToPart, PartMask, SegmentAnything
 from model.partrm import PartRM
 from model.picture import Framing
 from model.ply import save_ply
-from model.prediction import VIEWS, Dragged, Predictor, find_weights
+from model.prediction import VIEWS, Dragged, OtherViews, Predictor, find_weights
 from model.video import FRAMES, check_video, write_video
 
 
@@ -47,6 +49,16 @@ class PredictConfig:
     """Checkpoint, ours or published. Default: the newest runs/*/appearance/weights.safetensors."""
     reconstructor: Path | None = None
     """Checkpoint that makes the Gaussians before the drags. Default: the same, without drags."""
+    parts: Path | None = None
+    """Weights of the click-to-part network (train.py --stage parts): each drag is then repeated all
+    over the part that it starts on."""
+    sam: Path | None = None
+    """A checkpoint of Segment Anything, for the same."""
+    zero123plus: str | None = None
+    """Zero123++, fine-tuned to draw the rig's other input views: its folder, or its name on the
+    hub. Default: the network makes do with the picture."""
+    zero123plus_unet: Path | None = None
+    """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
 
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
@@ -89,7 +101,14 @@ def run(config: PredictConfig) -> None:
     if size < 16 or size % 2:
         raise ValueError(f"--resolution {size} must be even, and 16 or more")
 
-    predictor = Predictor(network, config.rig, config.frame, reconstructor=reconstructor)
+    predictor = Predictor(
+        network,
+        config.rig,
+        config.frame,
+        other_views(config, device),
+        reconstructor,
+        part_mask(config, device),
+    )
     dragged = predictor.drag(predictor.see(config.image), drags)
     seconds = dict(dragged.seconds)
     paths = write(config.out, dragged, size, config.video, seconds)
@@ -101,6 +120,8 @@ def run(config: PredictConfig) -> None:
         "device": str(device),
         "rig": predictor.rig.name,
         "drags": drags,
+        "parts": str(config.parts or config.sam) if config.parts or config.sam else None,
+        "zero123plus": config.zero123plus,
         **describe(dragged),
         "resolution": size,
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
@@ -112,6 +133,31 @@ def run(config: PredictConfig) -> None:
     for path in (*paths, report):
         print(path)
     print(", ".join(f"{phase} {value:.2f} s" for phase, value in seconds.items()))
+
+
+def part_mask(config: PredictConfig, device: torch.device) -> PartMask | None:
+    """What finds the parts that drags start on, if anything is to.
+
+    Raises:
+        ValueError: two are to.
+    """
+    if config.parts and config.sam:
+        raise ValueError("--parts or --sam finds the part, not both")
+    if config.parts:
+        return ClickToPart.from_pretrained(config.parts, device)
+    return SegmentAnything.from_pretrained(config.sam, device) if config.sam else None
+
+
+def other_views(config: PredictConfig, device: torch.device) -> OtherViews | None:
+    """What draws the views that the picture does not show, if anything is to."""
+    if config.zero123plus is None:
+        if config.zero123plus_unet:
+            raise ValueError("--zero123plus-unet goes with --zero123plus")
+        return None
+    from model.zero123plus import Zero123Plus  # needs diffusers
+
+    pipeline = Zero123Plus.from_pretrained(config.zero123plus, config.zero123plus_unet)
+    return pipeline.to(device).other_views
 
 
 def write(

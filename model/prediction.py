@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from datagen.cameras import Rig, RigName, rig
 from model.device import timed
+from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
 from model.video import turntable
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 OtherViews = Callable[[UInt8[Tensor, "4 S S"]], Float[Tensor, "V C S S"]]
 """Pictures of an object from the rig's input views but the first, made from the first, which comes
 with straight alpha: in [0, 1], of 3 channels on white, or of 4 with straight alpha."""
-PartMask = Callable[[UInt8[np.ndarray, "S S 4"], tuple[float, float]], Bool[np.ndarray, "S S"]]
-"""The pixels that show the part which a picture shows at (x, y)."""
 
 VIEWS = 8
 """Views that are rendered of an object: so many in a turn, the first as it was pictured."""
@@ -230,8 +229,8 @@ class Predictor:
         rng = np.random.default_rng(self.seed)
         spread = []
         for number, (start, end) in enumerate(drags, 1):
-            mask = self.part_mask(picture.pixels, (float(start[0]), float(start[1])))
             try:
+                mask = self.part_mask(picture.pixels, start)
                 spread.append(propagate(mask, start, end, self.count, rng))
             except DragError as error:
                 raise DragError(f"drag {number}: {error}") from error

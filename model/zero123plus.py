@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from model.checkpoint_layout import MENTIONED, CheckpointError, check_fit, read_tensors
-from model.view_grid import COLUMNS, ROWS, split, tile
+from model.view_grid import COLUMNS, ROWS, remove_background, split, tile
 
 try:
     import diffusers
@@ -278,6 +278,22 @@ class Zero123Plus(nn.Module):
             velocity = velocity[:1] + guidance * (velocity[-1:] - velocity[:1])
             latents = scheduler.step(velocity, time, latents, generator=generator).prev_sample
         return split(self._decode(latents))[0]
+
+    def other_views(
+        self, picture: UInt8[Tensor, "4 S S"], steps: int = 75, size: int = CELL
+    ) -> Float[Tensor, "3 3 S S"]:
+        """The input views that `PartRM` wants beside a picture, where this pipeline is fine-tuned
+        to draw them into the grid's first cells: on white, in [0, 1]. The same every time.
+
+        Args:
+            picture: view 0, straight alpha.
+            steps, size: as in `views`.
+        """
+        generator = torch.Generator().manual_seed(0)
+        drawn = self.views(picture.float() / 255, steps, generator=generator, size=size)
+        colour, alpha = remove_background(drawn[:3]).split((3, 1), dim=1)
+        shown = 1 + alpha * (colour - 1)
+        return F.interpolate(shown, picture.shape[-2:], mode="bilinear", antialias=True)
 
     def loss(
         self,

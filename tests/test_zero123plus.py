@@ -317,6 +317,13 @@ def test_no_condition_is_an_empty_prompt_and_the_middle_grey(pipeline: Zero123Pl
     torch.testing.assert_close(latents, expected)
 
 
+def test_a_picture_gets_the_input_views_it_lacks(pipeline: Zero123Plus) -> None:
+    rgba = (255 * picture(channels=4)).byte()
+    others = pipeline.other_views(rgba, steps=2, size=2 * SIZE)
+    assert others.shape == (3, 3, *rgba.shape[-2:])
+    assert torch.equal(others, pipeline.other_views(rgba, steps=2, size=2 * SIZE))
+
+
 # Learning
 
 
