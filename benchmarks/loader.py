@@ -31,7 +31,7 @@ from model.config import PRESETS
 from model.partrm import PartRM
 from model.rendering import render
 from model.training.dataset import Sample, StateDataset, Stream, Task
-from model.views import downscaled, on_white
+from model.views import downscaled
 
 T = TypeVar("T")
 Step = Callable[[Sample], None]
@@ -152,7 +152,7 @@ def step_on_cuda(name: str, moves: bool) -> Step:
             gaussians = network(batch.shown().network_input(), drags)
         loss = gaussians.square().mean()
         if batch.target.shape[1]:
-            truth, _ = on_white(batch.target)
+            truth, _ = batch.truth()
             size, lenses = truth.shape[-1], batch.intrinsics[:, None]
             drawn = render(gaussians, batch.target_cameras, lenses, size, size)
             loss = F.mse_loss(drawn.colour, truth)

@@ -177,6 +177,7 @@ def _sample(batch: int, size: int, device: torch.device) -> Sample:
         pictures(RENDERED),
         _cameras(batch, range(RENDERED), device),
         views.intrinsics,
+        torch.eye(3, 4).expand(batch, 3, 4),
     )
     return sample.to(device)
 

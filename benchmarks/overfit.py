@@ -61,7 +61,7 @@ def main() -> None:
     network = PartRM(PRESETS[args.preset])
     task = Task(moves=True, teacher=False, rendered=VIEWS)
     shards, size = open_shards(args.shard), network.config.input_size
-    dataset = StateDataset(shards, task, size, max_drags=1, augmentation=Augmentation.none())
+    dataset = StateDataset(shards, task, size, max_drags=1, augmentation=Augmentation.of(0))
     batch = default_collate([dataset[args.pair]])
     shard, state, _ = dataset.items[args.pair]
     stage = Stage(network, None, None, 0.0, nullcontext)

@@ -79,11 +79,13 @@ def state_pairs(shard: Shard) -> list[tuple[int, int]]:
 def draggable_pairs(shard: Shard, view: int = 0) -> list[tuple[int, int]]:
     """Those of `state_pairs` whose moved part shows a point in this view of the source state: no
     one can drag what the picture does not show."""
-    visible = {
-        source: len(_visible_moved_points(shard, source, view)) > 0
-        for source in range(len(shard.states))
-    }
+    visible = [shows_moved_part(shard, source, view) for source in range(len(shard.states))]
     return [(source, target) for source, target in state_pairs(shard) if visible[source]]
+
+
+def shows_moved_part(shard: Shard, state: int, view: int = 0) -> bool:
+    """Whether a view of a state shows a point of what the state's moved part moves."""
+    return len(_visible_moved_points(shard, state, view)) > 0
 
 
 def sweeps(shard: Shard) -> list[list[int]]:

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.cameras import rig
-from model.training.augmentation import camera_jitter, grid_distortion, still_warp, warped
+from model.training.augmentation import (
+    camera_jitter,
+    colour_change,
+    grid_distortion,
+    still_warp,
+    tinted,
+    warped,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 CAMERAS = rig("ring").camera_to_world
@@ -71,3 +78,23 @@ def test_camera_jitter_turns_around_the_upright_axis_twice_as_far() -> None:
     distance = np.linalg.norm(views[0, :3, 3])
     np.testing.assert_allclose(np.abs(moved[:, 0]).max(), 0.02 * np.pi * distance, rtol=0.01)
     np.testing.assert_allclose(np.abs(moved[:, 1]).max(), 0.01 * np.pi * distance, rtol=0.01)
+
+
+def test_a_changed_object_stands_before_the_same_white() -> None:
+    colour = torch.tensor([0.2, 0.5, 0.6])[:, None, None].expand(3, 4, 4)
+    alpha = torch.zeros(1, 4, 4)
+    alpha[:, :2], alpha[:, 2] = 1, 0.5
+    change = torch.tensor([[0.5, 0, 0.1, 0.1], [0, 1, 0, 0.05], [0.2, 0, 0.9, 0]])
+    changed = torch.tensor([0.1 + 0.06 + 0.1, 0.55, 0.04 + 0.54])[:, None, None]
+    white = 1 + alpha * (colour - 1)
+    shown = tinted(white[None, None], alpha[None, None], change[None])[0, 0]
+    torch.testing.assert_close(shown, 1 + alpha * (changed - 1))
+
+
+def test_changes_of_colour_keep_grey_grey_and_no_change_keeps_all() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        change = colour_change(0.3, 0.2, rng)
+        for grey in (0.0, 0.3, 1.0):
+            assert np.ptp(change[:, :3] @ np.full(3, grey) + change[:, 3]) < 1e-6
+    np.testing.assert_allclose(colour_change(0, 0, rng), np.eye(3, 4), atol=1e-6)

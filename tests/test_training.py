@@ -106,7 +106,7 @@ def batch_of(data: Path, task: Task, count: int = 2, **changes: Any) -> Sample:
 
 
 def test_a_pair_of_states_is_learnt_by_heart(data: Path) -> None:
-    batch = batch_of(data, Task(True, False, 4), 1, augmentation=Augmentation.none())
+    batch = batch_of(data, Task(True, False, 4), 1, augmentation=Augmentation.of(0))
     stage = Stage(PartRM(NANO), None, None, 0.0, nullcontext)
     optimizer = torch.optim.AdamW(stage.network.parameters(), 3e-3)
     losses = []
@@ -135,7 +135,7 @@ def test_motion_is_learnt_from_the_teachers_gaussians_of_the_target_state(data: 
     teacher = PartRM(STATIC)
     student = teacher.with_drag_levels(NANO.drag_levels)
     stage = Stage(student, teacher, None, 0.0, nullcontext)
-    plain = {"augmentation": Augmentation.none()}
+    plain = {"augmentation": Augmentation.of(0)}
     batch = batch_of(data, Task(True, True, 0), **plain)
     outcome = stage.loss(student, batch, with_lpips=False)
     taught = teacher(batch.answer().network_input())
@@ -149,9 +149,9 @@ def test_motion_is_learnt_from_the_teachers_gaussians_of_the_target_state(data: 
 
 
 def test_the_target_state_and_not_the_source_is_rendered(data: Path) -> None:
-    batch = batch_of(data, Task(True, False, 4), augmentation=Augmentation.none())
+    batch = batch_of(data, Task(True, False, 4), augmentation=Augmentation.of(0))
     assert not torch.equal(batch.target, batch.source)
-    still = batch_of(data, Task(False, False, 4), augmentation=Augmentation.none())
+    still = batch_of(data, Task(False, False, 4), augmentation=Augmentation.of(0))
     assert torch.equal(still.target, still.source)
 
 

@@ -23,7 +23,7 @@ from model.training.dataset import Sample, StateDataset, Stream, Task
 from model.views import check_resolution, intrinsics, on_white, read_pictures
 
 RECONSTRUCT, MOTION, APPEARANCE = Task(False, False, 8), Task(True, True, 0), Task(True, False, 8)
-ALWAYS = Augmentation(grid_distortion=1, camera_jitter=1, drag_noise=1, view_dropout=1)
+ALWAYS = Augmentation.of(1)
 SIZE = 32
 EVERY = 10_000
 
@@ -67,12 +67,13 @@ def test_samples_are_the_same_in_every_process(shards: dict[str, Shard], start: 
 
 
 def test_every_epoch_and_seed_draws_anew(shards: dict[str, Shard]) -> None:
-    dataset = StateDataset(shards, APPEARANCE, SIZE, augmentation=ALWAYS)
+    straight = replace(ALWAYS, turn=0)
+    dataset = StateDataset(shards, APPEARANCE, SIZE, augmentation=straight)
     first, next_epoch = dataset[5], dataset[5 + len(dataset)]
-    other_seed = StateDataset(shards, APPEARANCE, SIZE, augmentation=ALWAYS, seed=1)[5]
+    other_seed = StateDataset(shards, APPEARANCE, SIZE, augmentation=straight, seed=1)[5]
     for other in (next_epoch, other_seed):
         assert torch.equal(first.source, other.source)
-        for name in ("drag_start", "warp", "told_cameras", "target_cameras"):
+        for name in ("drag_start", "warp", "told_cameras", "target_cameras", "tint"):
             assert not torch.equal(getattr(first, name), getattr(other, name)), name
 
 
@@ -98,7 +99,7 @@ def test_a_stream_has_another_order_every_epoch_and_seed() -> None:
 def test_drags_lead_from_the_moved_part_to_where_the_target_has_it(
     shards: dict[str, Shard],
 ) -> None:
-    dataset = StateDataset(shards, APPEARANCE, SIZE, 6, Augmentation.none())
+    dataset = StateDataset(shards, APPEARANCE, SIZE, 6, Augmentation.of(0))
     counts = set()
     for number in range(0, len(dataset), 9):
         shard, source, target = dataset.items[number]
@@ -122,10 +123,41 @@ def test_drags_lead_from_the_moved_part_to_where_the_target_has_it(
     assert min(counts) < 3 and max(counts) == 6
 
 
+@pytest.mark.parametrize("mirror", [0.0, 1.0])
+def test_from_another_side_drags_start_and_end_on_what_moves(
+    shards: dict[str, Shard], mirror: float
+) -> None:
+    """Where it ends, the target's picture shows the moved part, unless something is before it."""
+    dataset = StateDataset(
+        shards, MOTION, SIZE, 10, replace(Augmentation.of(0), mirror=mirror, turn=1)
+    )
+    ended, turned = [], 0
+    for number in range(0, len(dataset), 5):
+        shard, source, target = dataset.items[number]
+        sample = dataset[number]
+        shown = sample.source[0].flip(-1) if mirror else sample.source[0]
+        pictures = read_pictures(shard, source, range(12), SIZE)
+        (view,) = (v for v in range(12) if torch.equal(pictures[v], shown))
+        turned += view != 0
+
+        def on_part(
+            state: int, points: Tensor, shard: Shard = shard, view: int = view
+        ) -> list[bool]:
+            links = moved_links(shard, shard.states[state].part)
+            moves = np.isin(shard.link(state, view), links)
+            pixels = (points.numpy() * shard.resolution).astype(int)
+            columns, rows = pixels.clip(0, shard.resolution - 1).T
+            return (moves[:, ::-1] if mirror else moves)[rows, columns].tolist()
+
+        assert all(on_part(source, sample.drag_start[sample.drag_mask]))
+        ended += on_part(target, sample.drag_end[sample.drag_mask])
+    assert turned > 3 and np.mean(ended) > 0.5
+
+
 def test_noise_is_added_to_the_ends_of_drags_alone(shards: dict[str, Shard]) -> None:
-    noisy = replace(Augmentation.none(), drag_noise=1, noise_strength=0.03)
+    noisy = replace(Augmentation.of(0), drag_noise=1, noise_strength=0.03)
     drawn = []
-    for augmentation in (noisy, Augmentation.none()):
+    for augmentation in (noisy, Augmentation.of(0)):
         dataset = StateDataset(shards, MOTION, SIZE, 10, augmentation)
         drawn.append([dataset[n] for n in range(0, len(dataset), 4)])
     errors = []
@@ -138,12 +170,12 @@ def test_noise_is_added_to_the_ends_of_drags_alone(shards: dict[str, Shard]) -> 
 
 
 def test_view_0_is_never_changed_and_all_others_are(shards: dict[str, Shard]) -> None:
-    dataset = StateDataset(shards, APPEARANCE, SIZE, augmentation=ALWAYS)
+    dataset = StateDataset(shards, APPEARANCE, SIZE, augmentation=replace(ALWAYS, tint=0))
     missing = set()
     for number in range(0, len(dataset), 9):
         sample = dataset[number]
         shown = default_collate([sample]).shown()
-        assert torch.equal(shown.pictures[0, 0], on_white(sample.source[0])[0])
+        torch.testing.assert_close(shown.pictures[0, 0], on_white(sample.source[0])[0])
         assert torch.equal(sample.told_cameras[0], sample.input_cameras[0])
         assert torch.equal(sample.warp[0], torch.from_numpy(still_warp(1, SIZE)[0]))
         for view in (1, 2, 3):
@@ -155,7 +187,7 @@ def test_view_0_is_never_changed_and_all_others_are(shards: dict[str, Shard]) ->
 
 
 def test_without_augmentation_views_are_shown_as_they_are(shards: dict[str, Shard]) -> None:
-    sample = StateDataset(shards, MOTION, SIZE, augmentation=Augmentation.none())[0]
+    sample = StateDataset(shards, MOTION, SIZE, augmentation=Augmentation.of(0))[0]
     shown = default_collate([sample]).shown()
     torch.testing.assert_close(shown.pictures[0], on_white(sample.source)[0])
     assert torch.equal(sample.told_cameras, sample.input_cameras)

@@ -1,7 +1,7 @@
-"""The published augmentations (LGM, PartRM): they make rendered views as inconsistent as generated
-ones are, and drags as rough as a hand's.
+"""The published augmentations (LGM, PartRM), which make rendered views as inconsistent as generated
+ones are, and drags as rough as a hand's; and ours, which make more objects of few.
 
-View 0 is the picture that was taken: it is never changed.
+View 0 is the picture that was taken: of the published ones, only those of drags concern it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ class Augmentation:
         drag_noise: probability that the ends of the drags are noisy.
         noise_strength: standard deviation of that noise, as a fraction of the picture.
         view_dropout: probability that views are missing: from one to all but view 0.
+        mirror: probability that left and right are exchanged, where the rig allows it (`symmetry`).
+        turn: probability that another view is taken for view 0, where the rig allows it and that
+            view shows what moves.
+        tint: probability that all pictures of a sample are in other colours.
+        tint_strength: of changes of brightness, contrast and saturation: factors of 1 plus and
+            minus as much.
+        tint_hue: of hue, in turns.
     """
 
     grid_distortion: float = 0.5
@@ -39,10 +46,24 @@ class Augmentation:
     drag_noise: float = 0.5
     noise_strength: float = 5 / 512
     view_dropout: float = 0.5
+    mirror: float = 0.5
+    turn: float = 0.25
+    tint: float = 0.5
+    tint_strength: float = 0.3
+    tint_hue: float = 0.05
 
     @classmethod
-    def none(cls) -> Augmentation:
-        return cls(grid_distortion=0, camera_jitter=0, drag_noise=0, view_dropout=0)
+    def of(cls, chance: float) -> Augmentation:
+        """Every change with this probability: 0 for none."""
+        return cls(
+            grid_distortion=chance,
+            camera_jitter=chance,
+            drag_noise=chance,
+            view_dropout=chance,
+            mirror=chance,
+            turn=chance,
+            tint=chance,
+        )
 
 
 def still_warp(views: int, size: int) -> Float[np.ndarray, "V 2 S"]:
@@ -92,3 +113,29 @@ def camera_jitter(
     jittered = camera_to_world.copy()
     jittered[:, :3] = turn.as_matrix() @ camera_to_world[:, :3]
     return jittered
+
+
+def colour_change(
+    strength: float, hue: float, rng: np.random.Generator
+) -> Float[np.ndarray, "3 4"]:
+    """An affine map of sRGB colours in [0, 1] to others: factors of brightness, contrast and
+    saturation of 1 plus and minus `strength`, and a hue turned by up to `hue` turns."""
+    brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
+    turn = 2 * np.pi * hue * rng.uniform(-1, 1)
+    turned = Rotation.from_rotvec(turn * np.ones(3) / np.sqrt(3)).as_matrix()  # around grey
+    mixing = contrast * (saturation * turned + (1 - saturation) / 3)
+    grey = np.full(3, 0.5)
+    change = brightness * np.column_stack([mixing, grey - mixing @ grey])
+    return change.astype(np.float32)
+
+
+def tinted(
+    pictures: Float[Tensor, "B V 3 S S"],
+    alpha: Float[Tensor, "B V 1 S S"],
+    change: Float[Tensor, "B 3 4"],
+) -> Float[Tensor, "B V 3 S S"]:
+    """Pictures on white whose objects are in other colours, before the same white."""
+    object_colours = pictures - (1 - alpha)  # times alpha
+    mixed = torch.einsum("bij,bvjhw->bvihw", change[..., :3], object_colours)
+    shift = change[:, None, :, 3, None, None] * alpha
+    return (mixed + shift + (1 - alpha)).clamp(0, 1)

@@ -53,6 +53,8 @@ class TrainConfig:
     """Pixels along a side of the views that stage views draws."""
     drag_levels: tuple[int, ...] | None = None
     """The U-Net's levels that embed drags, 0 the finest. Default: the preset's, which is all."""
+    input_size: int | None = None
+    """Pixels along a side of the pictures it is trained on. Default: the preset's."""
 
     split: Literal["train", "all"] = "train"
     """Train on the objects of this split; the split val is measured at every checkpoint."""

@@ -17,15 +17,18 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from datagen.drags import draggable_pairs, sample_drags
+from datagen.drags import draggable_pairs, sample_drags, shows_moved_part
 from datagen.shards import Shard
 from model.training.augmentation import (
     Augmentation,
     camera_jitter,
+    colour_change,
     grid_distortion,
     still_warp,
+    tinted,
     warped,
 )
+from model.training.symmetry import Side, sides
 from model.views import Views, cameras, intrinsics, on_white, read_pictures
 
 OPEN_SHARDS = 256  # in each process: each takes a file descriptor, of which many systems give 1,024
@@ -49,6 +52,8 @@ class Sample(NamedTuple):
         target: the target state in the T views to be rendered; or no views.
         target_cameras: their cameras.
         intrinsics: in pixels of these pictures.
+        tint: how the colours of all of these pictures are changed, as in
+            `augmentation.colour_change`.
     """
 
     source: UInt8[Tensor, "*B V 4 S S"]
@@ -63,6 +68,7 @@ class Sample(NamedTuple):
     target: UInt8[Tensor, "*B T 4 S S"]
     target_cameras: Float[Tensor, "*B T 4 4"]
     intrinsics: Float[Tensor, "*B 3 3"]
+    tint: Float[Tensor, "*B 3 4"]
 
     def to(self, device: torch.device) -> Sample:
         return Sample(*(tensor.to(device, non_blocking=True) for tensor in self))
@@ -72,14 +78,24 @@ class Sample(NamedTuple):
 
     def shown(self) -> Views:
         """What the network is shown, of a batch."""
-        pictures, _ = on_white(self.source)
+        pictures, _ = self._on_white(self.source)
         return Views(warped(pictures, self.warp), self.told_cameras, self.intrinsics, self.present)
 
     def answer(self) -> Views:
         """The target state in the input views, of a batch: what a teacher is shown."""
-        pictures, _ = on_white(self.target_inputs)
+        pictures, _ = self._on_white(self.target_inputs)
         everything = torch.ones_like(self.present)
         return Views(pictures, self.input_cameras, self.intrinsics, everything)
+
+    def truth(self) -> tuple[Float[Tensor, "B T 3 S S"], Float[Tensor, "B T 1 S S"]]:
+        """The target state in the views to be rendered, of a batch: colours on white, and alpha."""
+        return self._on_white(self.target)
+
+    def _on_white(
+        self, rgba: UInt8[Tensor, "B V 4 S S"]
+    ) -> tuple[Float[Tensor, "B V 3 S S"], Float[Tensor, "B V 1 S S"]]:
+        pictures, alpha = on_white(rgba)
+        return tinted(pictures, alpha, self.tint), alpha
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,7 @@ class StateDataset(Samples[Sample]):
         super().__init__()
         self.task, self.size, self.max_drags, self.seed = task, size, max_drags, seed
         self.augmentation = augmentation or Augmentation()
+        self._known_sides: dict[bytes, list[Side]] = {}
         self.items: list[tuple[Shard, int, int]] = []
         for shard in shards.values():
             still = [(state, state) for state in range(len(shard.states))]
@@ -166,14 +183,15 @@ class StateDataset(Samples[Sample]):
         self._close_all_but_the_last_used(shard)
         inputs = shard.input_views
         present, told, warp = self._shown(shard.camera_to_world[list(inputs)], rng)
-        start, end, mask = self._drags(shard, source, target, rng)
+        side = self._side(shard, source, rng)
+        start, end, mask = self._drags(shard, source, target, side, rng)
         # All that is asked of a state starts with the input views, and is read once.
         views = self._inputs_first(len(shard.camera_to_world), inputs, rng)
         shown, taught, rendered = len(inputs), len(inputs) * self.task.teacher, self.task.rendered
         counts = {target: max(taught, rendered)}
         counts[source] = max(shown, counts.get(source, 0))
         pictures = {
-            state: read_pictures(shard, state, views[:count], self.size)
+            state: self._pictures(shard, state, views[:count], side)
             for state, count in counts.items()
         }
         return Sample(
@@ -189,7 +207,14 @@ class StateDataset(Samples[Sample]):
             target=pictures[target][:rendered],
             target_cameras=cameras(shard, views[:rendered]),
             intrinsics=intrinsics(shard, self.size),
+            tint=torch.from_numpy(self._tint(rng)),
         )
+
+    def _tint(self, rng: np.random.Generator) -> Float[np.ndarray, "3 4"]:
+        chances = self.augmentation
+        if rng.random() < chances.tint:
+            return colour_change(chances.tint_strength, chances.tint_hue, rng)
+        return np.eye(3, 4, dtype=np.float32)
 
     def _shown(
         self, camera_to_world: Float[np.ndarray, "V 4 4"], rng: np.random.Generator
@@ -208,19 +233,47 @@ class StateDataset(Samples[Sample]):
             warp = np.concatenate([warp[:1], others])
         return present, told, warp
 
+    def _side(self, shard: Shard, source: int, rng: np.random.Generator) -> Side:
+        """From where the object is looked at: where drags start, view 0 shows what moves."""
+        mirrored = bool(rng.random() < self.augmentation.mirror)
+        turned = bool(rng.random() < self.augmentation.turn)
+        ways = [side for side in self._sides(shard) if side.mirrored == mirrored]
+        if not ways:  # these cameras have no mirror image
+            return self._sides(shard)[0]
+        side = ways[rng.integers(len(ways)) if turned else 0]
+        hidden = self.task.moves and not shows_moved_part(shard, source, side.views[0])
+        return ways[0] if hidden else side
+
+    def _sides(self, shard: Shard) -> list[Side]:
+        """`symmetry.sides` of a shard's cameras, which are those of most of the others, too."""
+        key = shard.camera_to_world.tobytes()
+        if key not in self._known_sides:
+            self._known_sides[key] = sides(shard.camera_to_world)
+        return self._known_sides[key]
+
+    def _pictures(
+        self, shard: Shard, state: int, views: tuple[int, ...], side: Side
+    ) -> UInt8[Tensor, "V 4 S S"]:
+        """What these views show of a state that is looked at from that side."""
+        pictures = read_pictures(shard, state, [side.views[view] for view in views], self.size)
+        return pictures.flip(-1) if side.mirrored else pictures
+
     def _drags(
-        self, shard: Shard, source: int, target: int, rng: np.random.Generator
+        self, shard: Shard, source: int, target: int, side: Side, rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "D 2"], Float[np.ndarray, "D 2"], Bool[np.ndarray, "D"]]:
         """Start, end and mask, padded to `max_drags`."""
         start, end = np.zeros((2, self.max_drags, 2), np.float32)
         mask = np.zeros(self.max_drags, bool)
         if not self.task.moves:
             return start, end, mask
-        drags = sample_drags(shard, source, target, int(rng.integers(1, self.max_drags + 1)), rng)
+        drawn = int(rng.integers(1, self.max_drags + 1))
+        drags = sample_drags(shard, source, target, drawn, rng, side.views[0])
         count = len(drags.point)
         start[:count] = drags.start_pixel / shard.resolution
         end[:count] = drags.end_pixel / shard.resolution
         mask[:count] = True
+        if side.mirrored:
+            start[:, 0], end[:, 0] = 1 - start[:, 0], 1 - end[:, 0]
         if rng.random() < self.augmentation.drag_noise:
             end += self.augmentation.noise_strength * rng.standard_normal(end.shape, np.float32)
         return start, end, mask

@@ -23,7 +23,7 @@ from model.training.processes import Processes
 from model.training.progress import PSNR
 from model.training.run import WEIGHTS, Task, autocast, even_choice, held_out_shards, train_network
 from model.training.stages import Outcome, Stage, compared, task_of
-from model.views import check_resolution, on_white
+from model.views import check_resolution
 
 FROM_SCRATCH_WITHOUT_LPIPS = 1000  # steps
 
@@ -88,7 +88,7 @@ class StageTask(Task[PartRM, Sample, Outcome]):
 
     def pictures(self, outcome: Outcome, batch: Sample) -> dict[str, Tensor]:
         drawn, truth = compared(outcome, batch)
-        return {"source": on_white(batch.source)[0], "prediction": drawn, "truth": truth}
+        return {"source": batch.shown().pictures, "prediction": drawn, "truth": truth}
 
     def validation(self, network: PartRM) -> float | None:
         if not self.held_out:
@@ -99,7 +99,8 @@ class StageTask(Task[PartRM, Sample, Outcome]):
 def network_config(config: TrainConfig) -> PartRMConfig:
     """The shape of the network that drags move."""
     preset = PRESETS[config.preset]
-    return preset if config.drag_levels is None else replace(preset, drag_levels=config.drag_levels)
+    levels = preset.drag_levels if config.drag_levels is None else config.drag_levels
+    return replace(preset, drag_levels=levels, input_size=config.input_size or preset.input_size)
 
 
 def make_stage(
@@ -167,7 +168,7 @@ def held_out_samples(
         return []
     check_resolution(shards.values(), preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
-        shards, task_of(name, config), preset.input_size, config.drags, Augmentation.none()
+        shards, task_of(name, config), preset.input_size, config.drags, Augmentation.of(0)
     )
     return even_choice(dataset, config.val_samples)
 
@@ -184,9 +185,10 @@ def measure(stage: Stage, network: PartRM, samples: list[Sample], device: torch.
 
 
 def _fitting(path: Path, preset: PartRMConfig) -> PartRM:
-    """A checkpoint's network, of the preset's shape but for the drags."""
+    """A checkpoint's network, of the preset's shape but for the drags; it may have been trained on
+    pictures of another size, on which no weight's shape depends."""
     network = PartRM.from_pretrained(path)
-    found = network.config
+    network.config = found = replace(network.config, input_size=preset.input_size)
     expected = replace(preset, drag_levels=found.drag_levels, drag_style=found.drag_style)
     if found != expected:
         differences = "; ".join(expected.differences(found))

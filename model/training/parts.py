@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
-from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from datagen.drags import moved_links
@@ -28,6 +27,7 @@ from model.checkpoint_layout import CheckpointError
 from model.click_to_part import ClickToPartConfig, ClickToPartNet, spots
 from model.part_masks import part_of_links
 from model.splits import split_shards
+from model.training.augmentation import colour_change
 from model.training.config import TrainConfig
 from model.training.dataset import Samples
 from model.training.processes import Processes
@@ -190,11 +190,8 @@ class ClickDataset(Samples[Click]):
         strength, hue = self.augmentation.colour, self.augmentation.hue
         if not (strength or hue):
             return picture
-        brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
-        turn = 2 * np.pi * hue * rng.uniform(-1, 1)
-        turned = Rotation.from_rotvec(turn * np.ones(3) / np.sqrt(3)).as_matrix()  # around grey
-        mixing = contrast * (saturation * turned + (1 - saturation) / 3)
-        rgb = brightness * ((picture[..., :3] - 127.5) @ mixing.T.astype(np.float32) + 127.5)
+        change = colour_change(strength, hue, rng)
+        rgb = picture[..., :3] @ change[:, :3].T + 255 * change[:, 3]
         return np.concatenate([rgb.clip(0, 255).astype(np.uint8), picture[..., 3:]], axis=-1)
 
 

@@ -18,7 +18,6 @@ from model.perceptual import Perceptual
 from model.rendering import Rendering, render
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
-from model.views import on_white
 
 Forward = Callable[[Tensor, Drags | None], Tensor]
 """The network, perhaps compiled or replicated: (images, drags) → Gaussians."""
@@ -71,7 +70,7 @@ class Stage:
         if self.teacher is not None:
             loss = motion_loss(gaussians, self._taught(self.teacher, batch))
             return Outcome(loss, {"motion": loss}, gaussians, None)
-        truth, alpha = on_white(batch.target)
+        truth, alpha = batch.truth()
         drawn = render_like(gaussians, batch.target_cameras, batch.intrinsics, truth)
         parts = {"colour": F.mse_loss(drawn.colour, truth), "alpha": F.mse_loss(drawn.alpha, alpha)}
         loss = parts["colour"] + parts["alpha"]
@@ -123,7 +122,7 @@ def compared(
     """Pictures of what the network made and the truth of the target state: in the rendered views,
     or, in stage `motion`, which renders none, in the input views."""
     if outcome.rendering is not None:
-        return outcome.rendering.colour, on_white(batch.target)[0]
-    truth, _ = on_white(batch.target_inputs)
+        return outcome.rendering.colour, batch.truth()[0]
+    truth = batch.answer().pictures
     drawn = render_like(outcome.gaussians, batch.input_cameras, batch.intrinsics, truth)
     return drawn.colour, truth
