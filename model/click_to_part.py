@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.checkpoint_layout import CheckpointError, check_fit, read_tensors, write_tensors
 from model.config import settings_of
 from model.unet import ResidualBlock, SelfAttention
+from model.weights import PARTS
 
 CONFIG_KEY = "click_to_part_config"
 STEM = 2  # input pixels, and output pixels, along a side of a cell of the highest level
@@ -107,8 +108,8 @@ class ClickToPartNet(nn.Module):
         return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), STEM)[:, 0].float()
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str]) -> ClickToPartNet:
-        """Load a checkpoint, in float32 on the CPU.
+    def from_pretrained(cls, path: str | os.PathLike[str] = PARTS) -> ClickToPartNet:
+        """Load a checkpoint, by default the one that comes with the project, in float32 on the CPU.
 
         Raises:
             CheckpointError: it is none of such a network; the message says what differs.

@@ -1,4 +1,4 @@
-"""A web page to pull at pictures: python -m model.page --weights … --data data/generated/shards
+"""A web page to pull at pictures: python -m model.page --data data/generated/shards
 
 The picture stands in the scene where view 0 of the rig sees it, so that what is pulled lies under
 the mouse. Pulled, it gives way to the object's Gaussians, around which the mouse orbits. Every
@@ -8,12 +8,13 @@ visitor has a picture and an object of their own; the network is shared, and run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import getdoc
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -25,13 +26,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from datagen.cameras import Rig, RigName, project, unproject
+from datagen.cameras import Rig, project, unproject
 from datagen.shards import Shard, ShardError, open_shards
-from model.device import choose_device
-from model.partrm import PartRM
 from model.picture import FILL, ImageLike, Picture, PictureError, read_picture
 from model.ply import save_ply
-from model.prediction import Dragged, Predictor, Scene, find_weights
+from model.prediction import Dragged, Predictor, Scene
+from model.pretrained import PredictorConfig, load_predictor
 from model.propagation import DragError
 
 try:
@@ -51,22 +51,16 @@ FRAME, ARROW = 225, (255, 176, 0)
 WELCOME = "**Pull:** press the mouse on a part, and let go where it should be."
 
 
-@dataclass(frozen=True)
-class PageConfig:
+@dataclass(frozen=True, kw_only=True)
+class PageConfig(PredictorConfig):
     """Start the web page: pull at a picture, and see the object move."""
 
-    weights: Path | None = None
-    """Checkpoint, ours or published. Default: the newest runs/*/appearance/weights.safetensors."""
     data: Path = Path("data/generated/shards")
     """Folder of shards, whose pictures are the page's samples."""
-    rig: RigName | None = None
-    """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     host: str = "127.0.0.1"
     """Address to listen at; 0.0.0.0 lets other machines in."""
     port: int = 8080
     """The next free one is taken where it is not."""
-    device: str | None = None
-    """cuda, cpu, …. Default: CUDA where there is one."""
 
 
 class Page:
@@ -96,15 +90,19 @@ class Page:
         with self._busy:
             return self.predictor.see(image)
 
-    def drag(self, scene: Scene, drag: list[float]) -> Dragged:
+    def drag(self, scene: Scene, drag: list[float], spread: bool) -> Dragged:
+        """Drag all of the part that the drag starts on, or that point alone."""
+        mask = self.predictor.part_mask if spread else None
         with self._busy:
-            return self.predictor.drag(scene, [drag])
+            return replace(self.predictor, part_mask=mask).drag(scene, [drag])
 
     def warm_up(self) -> None:
         """Run once what a first visitor would wait for."""
         seen = np.zeros((CANVAS, CANVAS, 4), np.uint8)
         seen[CANVAS // 4 : -CANVAS // 4, CANVAS // 4 : -CANVAS // 4] = 255
-        self.drag(self.see(seen), [CANVAS / 2, CANVAS / 2, CANVAS / 2, CANVAS / 3])
+        drag = [CANVAS / 2, CANVAS / 2, CANVAS / 2, CANVAS / 3]
+        with contextlib.suppress(DragError):  # it is no part of anything
+            self.drag(self.see(seen), drag, spread=True)
 
 
 class Visit:
@@ -143,6 +141,11 @@ class Visit:
         self.far = gui.add_slider("How far", 0.0, 1.0, 1 / STEPS, 1.0, disabled=True)
         # What we set ourselves comes back as an event of no client.
         self.far.on_update(lambda event: self._move() if event.client else None)
+        masks = self.page.predictor.part_mask is not None
+        self.spread = gui.add_checkbox(
+            "Whole part", masks, disabled=not masks, hint="Pull all over the part, not one point"
+        )
+        self.spread.on_update(lambda event: self._pull_anew() if event.client else None)
         self.download = gui.add_button("Download .ply", icon=viser.Icon.DOWNLOAD, disabled=True)
         self.download.on_click(lambda _: self._download())
 
@@ -171,7 +174,7 @@ class Visit:
             receive_shadow=False,
         )
         drawn.on_drag("left")(self._pull)
-        self._draw_arrow(np.zeros((2, 2)))
+        self._draw_arrows(np.zeros((0, 2, 2)))
         self._show("Picture")
         seconds = sum(scene.seconds.values())
         self._tell(f"{WELCOME}\n\nReconstructed in {seconds:.2f} s.")
@@ -182,11 +185,16 @@ class Visit:
         if event.phase == "start":
             self._from = self.plane.pixel(np.asarray(event.start_position), eye)
         drag = np.stack([self._from, self.plane.pixel(np.asarray(event.end_position), eye)])
-        self._draw_arrow(drag)
+        self._draw_arrows(drag[None])
         if event.phase == "end":
-            self.pulled, self.states = self.picture.given(drag).ravel().tolist(), {}
-            self._pull_all_the_way()
-            await asyncio.get_running_loop().run_in_executor(None, self._move)
+            self.pulled = self.picture.given(drag).ravel().tolist()
+            await asyncio.get_running_loop().run_in_executor(None, self._pull_anew)
+
+    def _pull_anew(self) -> None:
+        """Pull as far as the mouse went."""
+        self.states = {}
+        self._pull_all_the_way()
+        self._move()
 
     def _move(self) -> None:
         """Move the object as far as the slider says, and show it."""
@@ -199,19 +207,20 @@ class Visit:
             began = time.perf_counter()
             try:
                 drag = [x0, y0, x0 + far * (x1 - x0), y0 + far * (y1 - y0)]
-                dragged = self.page.drag(scene, drag)
+                dragged = self.page.drag(scene, drag, self.spread.value)
             except DragError as error:
                 self.pulled = None
                 self.far.disabled = self.download.disabled = True
-                self._draw_arrow(np.zeros((2, 2)))
+                self._draw_arrows(np.zeros((0, 2, 2)))
                 self._complain(error)
                 return
             if scene is not self.scene or pulled is not self.pulled:
                 return  # another picture or pull came meanwhile
             self.states[far] = dragged
+            self._draw_arrows(dragged.drags * CANVAS / len(scene.picture.pixels))
             self._tell(
                 f"**Moved** in {time.perf_counter() - began:.2f} s "
-                f"({dragged.drags.shape[0]} drag, {len(dragged.after):,} Gaussians).\n\n"
+                f"(drags: {len(dragged.drags)}, Gaussians: {len(dragged.after):,}).\n\n"
                 "Orbit with the mouse; *Picture* lets you pull again."
             )
         self.far.disabled = self.download.disabled = False
@@ -227,7 +236,7 @@ class Visit:
         self.shown = shown
         nodes = self.client.scene
         with self.client.atomic():
-            for name in ("/picture", "/arrow"):
+            for name in ("/picture", "/arrows"):
                 if (node := nodes.get_handle_by_name(name)) is not None:
                     node.visible = shown == "Picture"
             if shown == "Picture":
@@ -249,15 +258,17 @@ class Visit:
             save_ply(path, self._gaussians(shown))
             self.client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
-    def _draw_arrow(self, drag: Float[np.ndarray, "2 2"]) -> None:
-        """An arrow on the picture; none where it has no length."""
-        self.client.scene.remove_by_name("/arrow")
-        length = float(np.linalg.norm(drag[1] - drag[0]))
-        if length >= 1:
-            head = min(0.12, 0.5 * length * self.plane.side / CANVAS)
+    def _draw_arrows(self, drags: Float[np.ndarray, "D 2 2"]) -> None:
+        """Arrows on the picture, in its pixels; none for drags that have no length."""
+        self.client.scene.remove_by_name("/arrows")
+        lengths = np.linalg.norm(drags[:, 1] - drags[:, 0], axis=-1)
+        drags, lengths = drags[lengths >= 1], lengths[lengths >= 1]
+        if len(drags):
+            head = min(0.12, 0.5 * float(lengths.min()) * self.plane.side / CANVAS)
+            points = self.plane.points(drags.reshape(-1, 2)).reshape(-1, 2, 3)
             self.client.scene.add_arrows(
-                "/arrow",
-                self.plane.points(drag)[None],
+                "/arrows",
+                points,
                 ARROW,
                 shaft_radius=0.012,
                 head_radius=0.4 * head,
@@ -342,15 +353,9 @@ def start(config: PageConfig) -> viser.ViserServer:
     """Load the network, and open the page.
 
     Raises:
-        FileNotFoundError: there are no weights.
-        ValueError: they are no network that embeds drags.
+        CheckpointError, ImportError, OSError, ValueError: as `load_predictor` does.
     """
-    device = choose_device(config.device)
-    weights = find_weights(config.weights)
-    network = PartRM.from_pretrained(weights).to(device).eval().requires_grad_(False)
-    if not network.config.drag_levels:
-        raise ValueError(f"{weights} embeds no drags: there is nothing to pull with")
-    page = Page(Predictor(network, config.rig), _shards(config.data))
+    page = Page(load_predictor(config), _shards(config.data))
     page.warm_up()
     server = viser.ViserServer(config.host, config.port, label="PartRM", verbose=False)
     server.gui.configure_theme(show_logo=False, show_share_button=False)

@@ -21,6 +21,7 @@ from model.checkpoint_layout import CheckpointError, check_fit, read_tensors
 from model.click_to_part import ClickToPartNet
 from model.propagation import DragError, object_pixel
 from model.views import on_white
+from model.weights import PARTS
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -85,9 +86,9 @@ class ClickToPart:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], device: str | torch.device = "cpu"
+        cls, path: str | os.PathLike[str] = PARTS, device: str | torch.device = "cpu"
     ) -> ClickToPart:
-        """Load the network from its checkpoint.
+        """Load the network from its checkpoint, by default the one that comes with the project.
 
         Raises:
             CheckpointError: it is none of such a network; the message says what differs.

@@ -24,6 +24,7 @@ from model.splatter import (
     with_seen_colours,
 )
 from model.unet import MultiViewUNet
+from model.weights import PARTRM
 
 INPUT_CHANNELS = 9  # colour 3, Plücker rays 6
 
@@ -71,7 +72,7 @@ class PartRM(nn.Module):
     def drag(self, image: ImageLike, drags: Sequence[Sequence[float]], **options: Any) -> Dragged:
         """Gaussians of the object in a picture, before and after it is dragged.
 
-        `PartRM.from_pretrained(path).drag("drawer.png", [[140, 160, 95, 190]])`
+        `PartRM.from_pretrained().drag("drawer.png", [[140, 160, 95, 190]])`
 
         Args:
             image: a path, a Pillow image, or an array; see `picture.read_picture`.
@@ -101,12 +102,13 @@ class PartRM(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], expected: PartRMConfig | None = None
+        cls, path: str | os.PathLike[str] = PARTRM, expected: PartRMConfig | None = None
     ) -> PartRM:
         """Load a checkpoint of ours, or a published LGM or PartRM, in float32 on the CPU.
 
         Args:
-            path: .safetensors, or .pt, .pth, .bin or .ckpt for published ones.
+            path: .safetensors, or .pt, .pth, .bin or .ckpt for published ones; by default the
+                weights that come with the project.
             expected: refuse a network of another configuration than this.
 
         Raises:

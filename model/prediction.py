@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +29,6 @@ with straight alpha: in [0, 1], of 3 channels on white, or of 4 with straight al
 
 VIEWS = 8
 """Views that are rendered of an object: so many in a turn, the first as it was pictured."""
-WEIGHTS = "runs/*/appearance/weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -241,20 +239,6 @@ class Predictor:
         """bf16 on CUDA, float32 elsewhere, as in evaluation."""
         kind = self.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
-
-
-def find_weights(given: Path | None) -> Path:
-    """Those weights, or the newest that `make train` left.
-
-    Raises:
-        FileNotFoundError: there are none; says what to do.
-    """
-    if given is not None:
-        return given
-    found = sorted(Path().glob(WEIGHTS), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(f"no {WEIGHTS}: name a checkpoint (--weights), or run make train")
-    return found[-1]
 
 
 def _shows_object(picture: Picture, point: Float[np.ndarray, "2"]) -> bool:

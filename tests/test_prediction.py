@@ -185,10 +185,11 @@ def test_the_program(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("predict.FRAMES", 4)
+    monkeypatch.setattr("model.gallery.FRAMES", 4)
     out, text = tmp_path / "out", ",".join(map(str, drag))
     words = ["--image", files["picture"], "--drag", text, "--drag", text]
     words += ["--weights", files["weights"], "--out", out, "--resolution", 32, "--device", "cpu"]
+    words += ["--spread", "none"]
     assert predicted(monkeypatch, *words) == 0
     done = json.loads((out / "prediction.json").read_text())
     assert done["drags"] == [drag, drag]
@@ -197,6 +198,8 @@ def test_the_program(
     assert list(done["seconds"]) == phases
     assert done["total_seconds"] == pytest.approx(sum(done["seconds"].values()), abs=1e-3)
     assert all((out / name).stat().st_size > 0 for name in done["files"])
+    shown = re.findall(r'(?:src|href)="([^"]+)"', (out / "index.html").read_text())
+    assert set(shown) == set(done["files"]) - {"index.html"}
     assert str(out / "turntable.mp4") in capsys.readouterr().out
     dragged = PartRM.from_pretrained(files["weights"]).drag(files["picture"], [drag, drag])
     torch.testing.assert_close(load_ply(out / "after.ply"), dragged.after)
@@ -219,7 +222,7 @@ def test_the_program(
         ({"--drag": None}, "nothing is dragged: --drag x0,y0,x1,y1"),
         ({"--weights": "static"}, "embeds no drags"),
         ({"--weights": "picture"}, "picture.png"),
-        ({"--weights": None}, "name a checkpoint .*or run make train"),
+        ({"--parts": "weights"}, "no click-to-part network"),
         ({"--resolution": "33"}, "--resolution 33 must be even"),
         ({"--device": "abacus"}, "--device abacus: no such device"),
     ],
@@ -234,8 +237,10 @@ def test_bad_input_is_one_line(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where no runs are
-    words = {"--image": "picture", "--drag": ",".join(map(str, drag)), "--weights": "weights"}
-    words = {**words, "--out": str(tmp_path / "out"), **changes}  # type: ignore[dict-item]
+    words: dict[str, str | None] = {"--image": "picture", "--weights": "weights"}
+    words["--drag"] = ",".join(map(str, drag))
+    spread = "part" if "--parts" in changes else "none"
+    words |= {"--out": str(tmp_path / "out"), "--spread": spread, **changes}
     given = [(name, files.get(word, word)) for name, word in words.items() if word is not None]
     assert predicted(monkeypatch, *(word for pair in given for word in pair)) == 1
     error = capsys.readouterr().err

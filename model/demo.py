@@ -1,0 +1,101 @@
+"""Drag a rendered object and see how well it moves: python -m model.demo --data FOLDER --out FOLDER
+
+The object's picture and one drag are all that the network is given; what the object looks like once
+moved, the shard knows.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from inspect import getdoc
+from pathlib import Path
+
+import numpy as np
+import tyro
+from jaxtyping import UInt8
+from PIL import Image
+
+from datagen.drags import draggable_pairs, sample_drags
+from datagen.shards import Shard, ShardError, open_shards
+from model.gallery import write_gallery
+from model.prediction import VIEWS
+from model.pretrained import PredictorConfig, load_predictor
+from model.video import check_video
+from model.views import downscaled
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(PredictorConfig):
+    """Drag a rendered object from one end of a part's way to the other."""
+
+    data: Path
+    """Folder of shards, of which the first is taken."""
+    out: Path
+    """Folder for what is written."""
+
+
+def run(config: DemoConfig) -> None:
+    """Choose, predict, write."""
+    check_video()
+    predictor = load_predictor(config)
+    shard = next(iter(open_shards(config.data).values()))
+    source, target = widest_pair(shard)
+    drag = sample_drags(shard, source, target, 1, np.random.default_rng(0))
+    ends = [*drag.start_pixel[0].tolist(), *drag.end_pixel[0].tolist()]
+    dragged = predictor.drag(predictor.see(shard.colour(source, 0)), [ends])
+
+    size = predictor.network.config.input_size
+    settings = {
+        "object": shard.id,
+        "source": shard.states[source].name,
+        "target": shard.states[target].name,
+        "weights": str(config.weights),
+        "device": str(predictor.device),
+        "drags": [ends],
+    }
+    truth = pictures_of(shard, target, size)
+    done = write_gallery(config.out, dragged, size, video=True, settings=settings, truth=truth)
+    print(", ".join(f"{phase} {value:.2f} s" for phase, value in done["seconds"].items()))
+    print(f"open {config.out / 'index.html'} in a browser")
+
+
+def widest_pair(shard: Shard) -> tuple[int, int]:
+    """The first part that can be dragged, from its lowest position to its highest.
+
+    Raises:
+        ValueError: nothing of this object can be dragged.
+    """
+    pairs = draggable_pairs(shard)
+    if not pairs:
+        raise ValueError(f"{shard.path}: view 0 shows no part that moves: nothing to drag")
+    part = shard.states[pairs[0][0]].part
+    ways = [pair for pair in pairs if shard.states[pair[0]].part == part]
+    return max(ways, key=lambda pair: shard.states[pair[1]].k - shard.states[pair[0]].k)
+
+
+def pictures_of(shard: Shard, state: int, size: int) -> dict[int, UInt8[np.ndarray, "S S 3"]]:
+    """What the shard shows of a state from those of a turn's `VIEWS` views that it has."""
+    count = len(shard.camera_to_world)
+    shown = {}
+    for view in range(VIEWS):
+        if view * count % VIEWS == 0:
+            picture = Image.fromarray(downscaled(shard.colour(state, view * count // VIEWS), size))
+            white = Image.new("RGBA", picture.size, "white")
+            shown[view] = np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
+    return shown
+
+
+def main() -> int:
+    try:
+        run(tyro.cli(DemoConfig, prog="python -m model.demo", description=getdoc(DemoConfig)))
+    except (ShardError, ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""What a prediction is made with: the networks that a person names, or those that come with us."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from datagen.cameras import RigName
+from model.device import choose_device
+from model.part_masks import ClickToPart, PartMask, SegmentAnything
+from model.partrm import PartRM
+from model.picture import Framing
+from model.prediction import OtherViews, Predictor
+from model.weights import PARTRM, PARTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorConfig:
+    """The networks, and how they are used."""
+
+    weights: Path = PARTRM
+    """PartRM's checkpoint, ours or published."""
+    reconstructor: Path | None = None
+    """Checkpoint that makes the Gaussians before the drags. Default: the same, without drags."""
+    spread: Literal["part", "none"] = "part"
+    """part: each drag is repeated all over the part that it starts on; none: drags are taken as
+    they are."""
+    parts: Path = PARTS
+    """Weights of the click-to-part network (train.py --stage parts), which finds that part."""
+    sam: Path | None = None
+    """A checkpoint of Segment Anything, to find it instead."""
+    zero123plus: str | None = None
+    """Zero123++, fine-tuned to draw the rig's other input views: its folder, or its name on the
+    hub. Default: the network makes do with the picture."""
+    zero123plus_unet: Path | None = None
+    """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
+
+    rig: RigName | None = None
+    """The cameras the network knows. Default: ring; for published weights partdrag4d."""
+    frame: Framing = "auto"
+    """keep: the picture is framed as a render of that rig; recentre: crop and scale the object to
+    the frame; auto: keep squares with transparency, recentre all others."""
+    device: str | None = None
+    """cuda, cpu, …. Default: CUDA where there is one."""
+
+
+def load_predictor(config: PredictorConfig) -> Predictor:
+    """Load all networks that a prediction is made with.
+
+    Raises:
+        CheckpointError: a checkpoint does not fit.
+        ImportError: a package is missing; says which.
+        OSError: there is no such file.
+        ValueError: the weights embed no drags, or options do not go together.
+    """
+    device = choose_device(config.device)
+    network, reconstructor = (
+        PartRM.from_pretrained(path).to(device).eval().requires_grad_(False) if path else None
+        for path in (config.weights, config.reconstructor)
+    )
+    assert network is not None
+    if not network.config.drag_levels:
+        raise ValueError(
+            f"{config.weights} embeds no drags: it can be the --reconstructor, but moves nothing"
+        )
+    return Predictor(
+        network,
+        config.rig,
+        config.frame,
+        _other_views(config, device),
+        reconstructor,
+        _part_mask(config, device),
+    )
+
+
+def _part_mask(config: PredictorConfig, device: torch.device) -> PartMask | None:
+    """What finds the parts that drags start on, if anything is to."""
+    if config.spread == "none":
+        return None
+    if config.sam:
+        return SegmentAnything.from_pretrained(config.sam, device)
+    return ClickToPart.from_pretrained(config.parts, device)
+
+
+def _other_views(config: PredictorConfig, device: torch.device) -> OtherViews | None:
+    """What draws the views that the picture does not show, if anything is to."""
+    if config.zero123plus is None:
+        if config.zero123plus_unet:
+            raise ValueError("--zero123plus-unet goes with --zero123plus")
+        return None
+    from model.zero123plus import Zero123Plus  # needs diffusers
+
+    pipeline = Zero123Plus.from_pretrained(config.zero123plus, config.zero123plus_unet)
+    return pipeline.to(device).other_views
