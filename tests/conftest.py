@@ -1,13 +1,24 @@
-"""What all tests share: the real objects, where there are any, and hypothesis' settings."""
+"""What tests share: the real objects, where there are any, hypothesis' settings, a quick VGG-16."""
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
 
 settings.register_profile("partdrag4d", deadline=None, database=None, derandomize=True)
 settings.load_profile("partdrag4d")
+
+
+@pytest.fixture
+def random_vgg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every VGG-16 that is made has random weights, and no classifier to wait for."""
+    vgg = pytest.importorskip("torchvision").models.vgg
+    monkeypatch.setattr(
+        "torchvision.models.vgg16",
+        lambda pretrained: SimpleNamespace(features=vgg.make_layers(vgg.cfgs["D"])),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from backbones import write_hed, write_vgg
 from PIL import Image
 from synthetic import synthetic_shard
 
@@ -92,18 +93,7 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of VGG-16's convolutions."""
-    widths = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512}
-    widths |= {24: 512, 26: 512, 28: 512}
-    weights, inputs = {}, 3
-    generator = torch.Generator().manual_seed(0)
-    for layer, width in widths.items():
-        shape, deviation = (width, inputs, 3, 3), math.sqrt(2 / (9 * inputs))
-        weights[f"features.{layer}.weight"] = deviation * torch.randn(shape, generator=generator)
-        weights[f"features.{layer}.bias"] = torch.zeros(width)
-        inputs = width
-    path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
-    torch.save(weights, path)
-    return path
+    return write_vgg(tmp_path_factory.mktemp("vgg") / "vgg16.pth")
 
 
 def case_of(shard: Shard, source: int = 0, target: int = 5, truth: Shard | None = None) -> Case:
@@ -354,13 +344,30 @@ def test_the_program_writes_tables_pictures_and_videos(
         assert all(seconds > 0 for seconds in row["seconds"].values())
 
     printed = capsys.readouterr().out
-    assert (out / "results.md").read_text() in printed
+    assert (out / "results.md").read_text() in printed and "HED" not in printed
     assert f"{found['rows'][0]['changed']['psnr']:.2f}" in printed
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 192 and sheet.height > 2 * 192
         yellow = (np.array(sheet) == (255, 225, 0)).all(axis=-1)
         assert yellow[: sheet.height // 2].any()  # arrows, in the row of view 0
     assert (out / "turntable_1.mp4").stat().st_size > 1000
+
+
+def test_numbers_of_the_stand_in_say_so(
+    run: Path, data: Path, random_vgg: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hed = write_hed(tmp_path / "hed.weights.h5")
+    arguments = [run / "appearance" / "weights.safetensors", "--data", data, "--split", "all"]
+    arguments += ["--pairs", 1, "--resolution", 32, "--vgg-weights", hed, "--sheet-samples", 1]
+    assert evaluate(monkeypatch, *arguments, "--input-views", 1, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    measured = [*found["rows"], *(r for s in found["samples"] for r in s["rows"].values())]
+    for numbers in (row[scope] for row in measured for scope in ("whole", "changed")):
+        assert [name for name in numbers if "lpips" in name] == ["lpips_hed"]
+    text = (tmp_path / "out" / "results.md").read_text()
+    cells = [cell.strip() for line in text.splitlines() for cell in line.split("|")[1:-1]]
+    assert [cell for cell in cells if "LPIPS" in cell] == ["LPIPS (HED)"] * 2
+    assert text.count("not comparable with published LPIPS") == 2
 
 
 def test_means_over_another_rigs_views(

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
+from torch.utils.tensorboard import SummaryWriter
 
 import train
 from datagen.shard_writer import write_manifest
@@ -37,6 +38,7 @@ from model.training.loop import (
 from model.training.processes import Processes
 from model.training.run import TrainingError
 from model.training.stages import Outcome, Stage, compared
+from tests.backbones import write_hed, write_vgg
 from tests.synthetic import synthetic_shard
 
 ROOT = Path(__file__).parent.parent
@@ -273,6 +275,27 @@ def test_settings_that_differ_are_named_when_a_run_is_to_go_on(data: Path, tmp_p
     train_stage(config, "reconstruct", ALONE)
     with pytest.raises(ResumeError, match=r"lr: 0\.0005 then, 0\.001 now"):
         train_stage(replace(config, lr=1e-3), "reconstruct", ALONE)
+
+
+def test_the_stand_in_for_lpips_says_so_and_is_not_exchanged_for_it(
+    data: Path,
+    random_vgg: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written: set[str] = set()
+    monkeypatch.setattr(SummaryWriter, "add_scalar", lambda _, tag, *__: written.add(tag))
+    hed, moved = write_hed(tmp_path / "hed.weights.h5"), tmp_path / "moved.weights.h5"
+    config = settings(data, tmp_path / "run", steps=2, batch_size=1, lpips=True, lpips_after=0)
+    train_stage(replace(config, vgg_weights=hed), "reconstruct", ALONE)
+    assert "LPIPS on HED's VGG-16, a stand-in" in capsys.readouterr().out
+    assert "lpips_hed" in written and "lpips" not in written
+
+    train_stage(replace(config, vgg_weights=hed.rename(moved)), "reconstruct", ALONE)
+    vgg = write_vgg(tmp_path / "vgg16.pth")
+    with pytest.raises(ResumeError, match=r"lpips: LPIPS on HED's VGG-16 then, True now"):
+        train_stage(replace(config, vgg_weights=vgg), "reconstruct", ALONE)
 
 
 def test_data_that_do_not_fit_the_preset_are_refused(data: Path, tmp_path: Path) -> None:

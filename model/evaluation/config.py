@@ -60,7 +60,8 @@ class EvalConfig:
     lpips: bool = True
     """Measure LPIPS."""
     vgg_weights: Path | None = None
-    """File of torchvision's VGG-16 weights. Default: downloaded at first use."""
+    """File of torchvision's VGG-16 weights, or of HED's, to stand in: then the column is called
+    LPIPS (HED). Default: torchvision's, downloaded at first use."""
     sheet_samples: int = 6
     """Samples on the contact sheet, and in videos."""
     video: bool = False

@@ -252,7 +252,7 @@ def scores(
     """Metric to its value in each view, over the whole picture and over the changed region.
 
     `lpips_published` is what the published evaluation computes: it feeds LPIPS, which was made for
-    values in [-1, 1], pictures in [0, 1].
+    values in [-1, 1], pictures in [0, 1]. Of a stand-in there is `lpips_hed` alone.
     """
     target, region = truth.target, truth.region
     error = (pictures - target).square().mean(dim=-3)
@@ -269,11 +269,12 @@ def scores(
         # Layers are upsampled by whole factors to this map, which keeps their means: its mean is
         # the distance of the pictures.
         distance = torch.cat([perceptual.map(a, b) for a, b in pairs])
-        whole["lpips"] = distance.mean(dim=(-2, -1))
-        changed["lpips"] = region_mean(distance, region)
-        # `perceptual` scales [0, 1] to [-1, 1]: these come out as they were.
-        unscaled = [perceptual((1 + a) / 2, (1 + b) / 2) for a, b in pairs]
-        whole["lpips_published"] = torch.cat(unscaled)
+        whole[perceptual.key] = distance.mean(dim=(-2, -1))
+        changed[perceptual.key] = region_mean(distance, region)
+        if not perceptual.stand_in:
+            # `perceptual` scales [0, 1] to [-1, 1]: these come out as they were.
+            unscaled = [perceptual((1 + a) / 2, (1 + b) / 2) for a, b in pairs]
+            whole["lpips_published"] = torch.cat(unscaled)
     return {"whole": whole, "changed": changed}
 
 

@@ -33,6 +33,7 @@ METRICS = {
     "ssim": ("SSIM", "{:.4f}"),
     "lpips": ("LPIPS", "{:.4f}"),
     "lpips_published": ("LPIPS, fed as published", "{:.4f}"),
+    "lpips_hed": ("LPIPS (HED)", "{:.4f}"),
 }
 TITLES = {"whole": "Whole picture", "changed": "Changed region"}
 NOTHING = "-"
@@ -69,7 +70,8 @@ def markdown(found: dict[str, Any]) -> str:
     parts = ["# Evaluation", _introduction(found)]
     for scope in SCOPES:
         parts += [f"## {TITLES[scope]}", _table(_metric_lines(found["rows"], scope))]
-        parts.append(_WHAT[scope])
+        stand_in = any("lpips_hed" in row[scope] for row in found["rows"])
+        parts.append(f"{_WHAT[scope]} {_STAND_IN}" if stand_in else _WHAT[scope])
     parts += ["## Time per sample, in milliseconds", _table(_time_lines(found["rows"]))]
     parts.append(
         f"Medians, at batch size 1, on {found['versions']['device']}. Read: the input pictures and "
@@ -88,6 +90,10 @@ _WHAT = {
     f"{REGION_THRESHOLD:g} in some channel; views with fewer than {FEWEST_PIXELS} of them are left "
     "out.",
 }
+_STAND_IN = (
+    "LPIPS (HED) rests on HED's VGG-16, which stands in for ImageNet's: it is not comparable with "
+    "published LPIPS."
+)
 
 
 def _settings(config: EvalConfig) -> dict[str, Any]:

@@ -92,7 +92,8 @@ class TrainConfig:
     """The step from which on it is. Default: 1000 where training starts from scratch, which may
     collapse otherwise; else 0."""
     vgg_weights: Path | None = None
-    """File of torchvision's VGG-16 weights. Default: downloaded at first use."""
+    """File of torchvision's VGG-16 weights, or of HED's, to stand in. Default: torchvision's,
+    downloaded at first use."""
 
     seed: int = 0
     device: str | None = None

@@ -60,7 +60,13 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
     stage, lpips_after = make_stage(config, name, preset, processes.device)
     held_out = held_out_samples(config, name, shards, preset) if processes.first else []
     task = StageTask(stage, lpips_after, held_out, processes.device)
-    return train_network(config, name, stage.network, task, dataset, processes)
+    shape = {}
+    if stage.perceptual is not None and stage.perceptual.stand_in:
+        # In place of True, so that a run is not gone on with on another backbone.
+        shape["lpips"] = stage.perceptual.name
+        if processes.first:
+            print(f"{name}: {stage.perceptual.name}, a stand-in for LPIPS, is part of the loss")
+    return train_network(config, name, stage.network, task, dataset, processes, shape)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def train_network(
         task: to do what.
         dataset: samples; `Stream` says which numbers it is asked for.
         processes: which of those that train together this one is.
-        shape: what the weights depend on that `config.decisive()` does not tell: plain values.
+        shape: what the weights depend on that `config.decisive()` does not tell, or not as
+            exactly: plain values.
 
     Returns:
         the file of its weights: their running mean over the steps.

@@ -53,7 +53,7 @@ class Stage:
     Attributes:
         network: gives drags their place; its weights are trained through `forward`.
         teacher: the frozen reconstructor of stage `motion`, else None.
-        perceptual: LPIPS, or None to leave it out.
+        perceptual: LPIPS or its stand-in, or None to leave it out.
         lpips_weight: of it in the loss.
         autocast: makes the context in which networks compute.
     """
@@ -77,8 +77,8 @@ class Stage:
         if self.perceptual is not None and with_lpips:
             with self.autocast():
                 distance = self.perceptual(drawn.colour.flatten(0, 1), truth.flatten(0, 1))
-            parts["lpips"] = distance.float().mean()
-            loss = loss + self.lpips_weight * parts["lpips"]
+            parts[self.perceptual.key] = distance.float().mean()
+            loss = loss + self.lpips_weight * parts[self.perceptual.key]
         return Outcome(loss, parts, gaussians, drawn)
 
     def gaussians(self, forward: Forward, batch: Sample) -> Float[Tensor, "B N 14"]:
