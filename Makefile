@@ -16,19 +16,23 @@ DATA ?= data/generated/$(if $(filter nano,$(MODEL)),shards,shards-256)
 RUNS ?= runs/$(MODEL)
 TRAIN_nano := --no-lpips --steps 300 --warmup-steps 50 --lr 2e-3 --workers 1 --checkpoint-every 100
 TRAIN_mini := --steps 4000 --warmup-steps 400 --batch-size 16 --workers 8
-WEIGHTS ?= $(RUNS)/appearance/weights.safetensors
+# What `make eval` and `make view` use: what was trained here, else the weights that come along.
+WEIGHTS ?= $(wildcard $(RUNS)/appearance/weights.safetensors)
 EVAL_nano := --no-lpips --resolution 128
 
-.PHONY: help setup dataset train eval view test lint format clean
+DEMO := data/generated/demo
+
+.PHONY: help setup demo dataset train eval view test lint format clean
 
 help:
+	@echo "make demo                 render a sample object, drag it, and leave a page of pictures"
 	@echo "make dataset              render eight sample objects (PRESET=preview, 128 pixels)"
 	@echo "make dataset OBJECTS=DIR  render your PartNet-Mobility objects (PRESET=standard, 256 pixels)"
 	@echo "                          CATEGORIES=\"Safe Toaster\" OUT=DIR PRESET=… ARGS=\"--workers 8 …\""
 	@echo "make train                train MODEL=$(MODEL) on DATA=$(DATA),"
 	@echo "                          which is made if missing: all three stages, into RUNS=$(RUNS)"
 	@echo "make eval                 measure what it learnt on objects it has not seen"
-	@echo "make view                 pull at pictures in a web page, with WEIGHTS=$(WEIGHTS)"
+	@echo "make view                 pull at pictures in a web page"
 	@echo "make test                 run the tests"
 	@echo "make lint                 ruff and mypy"
 	@echo "make format               let ruff format the code"
@@ -41,6 +45,10 @@ $(VENV)/.done: requirements.lock
 	$(RUN) -m pip install --quiet --requirement requirements.lock $(if $(GPU),gsplat==1.5.3)
 	touch $@
 
+demo: setup
+	$(RUN) -m datagen build --preset standard --categories StorageFurniture --out $(DEMO)/shards
+	$(RUN) -m model.demo --data $(DEMO)/shards --out $(DEMO) $(ARGS)
+
 dataset: setup
 	$(RUN) -m datagen build --preset $(PRESET) --out $(OUT) \
 		$(if $(OBJECTS),--objects $(OBJECTS)) $(if $(CATEGORIES),--categories $(CATEGORIES)) $(ARGS)
@@ -52,11 +60,11 @@ train: setup $(DATA)/manifest.json
 	$(RUN) train.py --data $(DATA) --out $(RUNS) --preset $(MODEL) $(TRAIN_$(MODEL)) $(ARGS)
 
 eval: setup $(DATA)/manifest.json
-	$(RUN) eval.py $(RUNS)/appearance/weights.safetensors --data $(DATA) $(EVAL_$(MODEL)) $(ARGS)
+	$(RUN) eval.py $(WEIGHTS) --data $(DATA) $(EVAL_$(MODEL)) $(ARGS)
 
 # The browser draws on the same cores: threads that wait must not spin.
 view: setup
-	OMP_WAIT_POLICY=passive $(RUN) -m model.page --weights $(WEIGHTS) --data $(DATA) $(ARGS)
+	OMP_WAIT_POLICY=passive $(RUN) -m model.page $(if $(WEIGHTS),--weights $(WEIGHTS)) --data $(DATA) $(ARGS)
 
 test: setup
 	$(RUN) -m pytest

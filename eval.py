@@ -1,4 +1,4 @@
-"""Evaluate PartRM: python eval.py runs/mine/appearance/weights.safetensors --data FOLDER
+"""Evaluate PartRM: python eval.py [WEIGHTS …] --data FOLDER
 
 Prints the tables, and writes results.json, results.md, contact_sheet.png and, with --video,
 turntables of the predicted Gaussians.
@@ -31,7 +31,7 @@ def run(config: EvalConfig) -> None:
         check_video()
     device = choose_device(config.device)
     shards, truths = open_data(config)
-    rows = rows_to_compare(config.weights, config.teacher, device)
+    rows = rows_to_compare(config.checkpoints, config.teacher, device)
     for row in rows:
         if row.network is not None:
             check_resolution(shards.values(), row.network.config.input_size, str(row.weights))

@@ -10,6 +10,7 @@ import tyro
 
 from model.evaluation.cases import Propagation
 from model.splits import Split
+from model.weights import PARTRM
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class EvalConfig:
     Never compare numbers across rigs, nor across resolutions.
     """
 
-    weights: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoints to compare, ours or published ones; a row each."""
     data: Path
     """Folder of shards."""
+    weights: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Checkpoints to compare, ours or published ones; a row each. Default: the one that comes with
+    the project."""
     out: Path | None = None
     """Folder for results.json, results.md, contact_sheet.png and videos. Default: `eval` in the
-    folder of the first checkpoint."""
+    folder of the first checkpoint; without one, in runs/partrm."""
     teacher: Path | None = None
     """The reconstructor of the row that is shown the answer. Default: the one of the first
     checkpoint's run, reconstruct/weights.safetensors; where there is none, the first checkpoint
@@ -77,8 +79,6 @@ class EvalConfig:
         Raises:
             ValueError: says which.
         """
-        if not self.weights:
-            raise ValueError("no checkpoint is named: python eval.py WEIGHTS … --data FOLDER")
         for name in ("pairs", "drags", "sheet_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be 1 or more")
@@ -93,4 +93,11 @@ class EvalConfig:
     @property
     def folder(self) -> Path:
         """Where results go."""
-        return self.out or self.weights[0].parent / "eval"
+        return (
+            self.out or (self.weights[0].parent if self.weights else Path("runs/partrm")) / "eval"
+        )
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """What is measured."""
+        return self.weights or (PARTRM,)
