@@ -1,6 +1,6 @@
 """How well does each source of masks find the part that was clicked on, and how fast?
 
-    python -m benchmarks.part_masks data/generated/shards-256 --weights parts.safetensors
+    python -m benchmarks.part_masks data/generated/shards-256
 
 Clicks are on view 0 of objects that were held out of training: an even choice of all their states
 and of the parts that show there, each clicked on at a pixel that its name decides.
@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
 from datagen.shards import Shard, open_shards
@@ -25,6 +25,7 @@ from model.part_masks import ClickToPart, PartMask, SegmentAnything, TrueMask
 from model.propagation import DragError
 from model.splits import Split, split_shards
 from model.training.parts import SMALLEST, clickable, iou
+from model.weights import PARTS
 
 VIEW = 0
 
@@ -44,7 +45,7 @@ class Args:
     """
 
     data: Annotated[Path, tyro.conf.Positional]
-    weights: Path | None = None
+    weights: Path = PARTS
     sam: Path | None = None
     split: Split = "val"
     split_file: Path | None = None
@@ -80,12 +81,22 @@ def main() -> None:
 def sources(args: Args) -> Iterator[tuple[str, Callable[[Click], PartMask]]]:
     """The sources by name, each as what gives it for a click."""
     yield "true mask", lambda click: TrueMask(click.shard, click.state, VIEW)
-    if args.weights:
-        network = ClickToPart.from_pretrained(args.weights, args.device)
-        yield "click-to-part", lambda _: network
+    network = ClickToPart.from_pretrained(args.weights, args.device)
+    yield "click-to-part", lambda _: network
+    yield "a disc around the click", lambda _: _disc
+    yield "the whole object", lambda _: lambda picture, _: picture[..., 3] > 0
     if args.sam:
         sam = SegmentAnything.from_pretrained(args.sam, args.device)
         yield "Segment Anything", lambda _: sam
+
+
+def _disc(
+    picture: UInt8[np.ndarray, "H W 4"], start: Float[np.ndarray, "2"]
+) -> Bool[np.ndarray, "H W"]:
+    """What of the object is nearer to the click than a sixth of the picture's height."""
+    row, column = np.indices(picture.shape[:2]) + 0.5
+    near = (row - start[1]) ** 2 + (column - start[0]) ** 2 < (len(picture) / 6) ** 2
+    return near & (picture[..., 3] > 0)
 
 
 def clicks_on(shard: Shard, count: int) -> list[Click]:

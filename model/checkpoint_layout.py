@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from model.config import PartRMConfig
@@ -102,11 +102,9 @@ def write_tensors(
         raise ValueError(f"{path}: checkpoints are written as .safetensors")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            unfinished,
-            metadata={key: value},
-        )
+        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # Not `save_file`, whose files no one but their owner may read.
+        unfinished.write_bytes(save(on_cpu, metadata={key: value}))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
