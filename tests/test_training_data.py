@@ -169,6 +169,16 @@ def test_noise_is_added_to_the_ends_of_drags_alone(shards: dict[str, Shard]) -> 
     assert abs(error.mean().item()) < 0.006
 
 
+def test_drags_that_are_alike_go_where_the_first_goes(shards: dict[str, Shard]) -> None:
+    for alike in (0, 1):
+        dataset = StateDataset(shards, MOTION, SIZE, 10, replace(Augmentation.of(0), alike=alike))
+        samples = [dataset[n] for n in range(0, len(dataset), 9)]
+        spreads = [
+            np.ptp((s.drag_end - s.drag_start)[s.drag_mask].numpy(), axis=0) for s in samples
+        ]
+        assert (np.max(spreads) < 1e-6) == bool(alike)
+
+
 def test_view_0_is_never_changed_and_all_others_are(shards: dict[str, Shard]) -> None:
     dataset = StateDataset(shards, APPEARANCE, SIZE, augmentation=replace(ALWAYS, tint=0))
     missing = set()

@@ -29,6 +29,8 @@ class Augmentation:
             half as many around the horizontal one.
         drag_noise: probability that the ends of the drags are noisy.
         noise_strength: standard deviation of that noise, as a fraction of the picture.
+        alike: probability that all drags go as far as the first, in the same direction, as do those
+            that one drag becomes when it is spread over its part (`propagation`).
         view_dropout: probability that views are missing: from one to all but view 0.
         mirror: probability that left and right are exchanged, where the rig allows it (`symmetry`).
         turn: probability that another view is taken for view 0, where the rig allows it and that
@@ -45,6 +47,7 @@ class Augmentation:
     jitter_strength: float = 0.1
     drag_noise: float = 0.5
     noise_strength: float = 5 / 512
+    alike: float = 0.25
     view_dropout: float = 0.5
     mirror: float = 0.5
     turn: float = 0.25
@@ -59,6 +62,7 @@ class Augmentation:
             grid_distortion=chance,
             camera_jitter=chance,
             drag_noise=chance,
+            alike=chance,
             view_dropout=chance,
             mirror=chance,
             turn=chance,

@@ -272,6 +272,8 @@ class StateDataset(Samples[Sample]):
         start[:count] = drags.start_pixel / shard.resolution
         end[:count] = drags.end_pixel / shard.resolution
         mask[:count] = True
+        if rng.random() < self.augmentation.alike:
+            end[:count] = start[:count] + (end[0] - start[0])
         if side.mirrored:
             start[:, 0], end[:, 0] = 1 - start[:, 0], 1 - end[:, 0]
         if rng.random() < self.augmentation.drag_noise:
