@@ -6,6 +6,7 @@ turntables of the predicted Gaussians.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from inspect import getdoc
 
@@ -31,17 +32,18 @@ def run(config: EvalConfig) -> None:
         check_video()
     device = choose_device(config.device)
     shards, truths = open_data(config)
-    rows = rows_to_compare(config.checkpoints, config.teacher, device)
+    drags = [DragChoice(count, config.propagate, config.seed) for count in config.drags]
+    rows = rows_to_compare(config.checkpoints, config.teacher, config.input_views, drags, device)
     for row in rows:
         if row.network is not None:
             check_resolution(shards.values(), row.network.config.input_size, str(row.weights))
     cases = choose_cases(shards, config.pairs, truths)
     perceptual = Perceptual(config.vgg_weights).to(device) if config.lpips else None
-    drags = DragChoice(config.drags, config.propagate, config.seed)
-    setting = Setting(drags, config.input_views, config.resolution, device)
+    setting = Setting(config.resolution, device)
 
     measured = evaluate(cases, rows, setting, perceptual)
-    found = results(config, setting, cases, rows, measured)
+    command = shlex.join(["python", *sys.argv])
+    found = results(command, config, setting, cases, rows, measured)
     write_results(config.folder, found)
     print(markdown(found))
 

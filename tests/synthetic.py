@@ -40,7 +40,7 @@ def _at(*offset: float) -> Float[np.ndarray, "4 4"]:
     return origin
 
 
-def cabinet(name: str = "cabinet") -> ArticulatedObject:
+def cabinet(name: str = "cabinet", category: str = "Cabinet") -> ArticulatedObject:
     """The object: its front faces -x, as PartNet-Mobility's do."""
     still = np.zeros(3)
     joints = (
@@ -54,7 +54,7 @@ def cabinet(name: str = "cabinet") -> ArticulatedObject:
         ),
     )
     links = tuple(Link(link, link, (), ()) for link in LINKS)
-    return ArticulatedObject(name, "Cabinet", "synthetic", links, joints)
+    return ArticulatedObject(name, category, "synthetic", links, joints)
 
 
 def states_of(obj: ArticulatedObject) -> tuple[State, ...]:
@@ -73,6 +73,7 @@ def synthetic_shard(
     resolution: int = 64,
     cameras: Rig = RIG,
     world: Float[np.ndarray, "4 4"] = WORLD,
+    category: str = "Cabinet",
 ) -> Path:
     """Write the cabinet's shard: 12 states, 12 views, 400 points on each of 4 links.
 
@@ -81,11 +82,12 @@ def synthetic_shard(
         resolution: of the pictures.
         cameras: that take them.
         world: the similarity from the object's frame to the world.
+        category: of the object.
 
     Returns:
         `path`.
     """
-    obj, rng = cabinet(path.stem), np.random.default_rng(SEED)
+    obj, rng = cabinet(path.stem, category), np.random.default_rng(SEED)
     states = states_of(obj)
     distance = float(np.linalg.norm(cameras.camera_to_world[0, :3, 3]))
     points = np.concatenate([_on_box(*BOXES[link], rng) for link in BOXES]).astype(np.float32)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import shlex
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +13,14 @@ import pytest
 import torch
 from backbones import write_hed, write_vgg
 from PIL import Image
-from synthetic import synthetic_shard
+from synthetic import WORLD, synthetic_shard
 
 from datagen.cameras import project, rig
 from datagen.drags import draggable_pairs, moved_links
 from datagen.shards import MANIFEST, Shard
 from eval import main
 from model.config import PRESETS
+from model.evaluation import report
 from model.evaluation.cases import (
     Case,
     DragChoice,
@@ -168,7 +171,7 @@ def test_targets_come_from_the_other_rig(shard: Shard, other_rig: Path) -> None:
     expected = read_truth(case_of(other, case.source, case.target), 64)
     assert torch.equal(truth.target, expected.target) and torch.equal(truth.source, expected.source)
     torch.testing.assert_close(truth.intrinsics, expected.intrinsics)
-    copied = predict(Row("copy"), case, truth, Setting(DragChoice(1), 4, 64, CPU))
+    copied = predict(Row("copy"), case, truth, Setting(64, CPU))
     torch.testing.assert_close(
         psnr(copied.pictures, truth.target), psnr(expected.source, expected.target)
     )
@@ -203,7 +206,7 @@ def test_targets_of_other_objects_or_states_are_refused(
 
 def test_rows_put_the_models_between_a_copy_and_a_reconstruction(run: Path, tmp_path: Path) -> None:
     weights = run / "appearance" / "weights.safetensors"
-    copy, answer, model = rows_to_compare([weights], None, CPU)
+    copy, model, answer = rows_to_compare([weights], None, [4], [DragChoice(10)], CPU)
     assert (copy.network, copy.label, model.label) == (None, "copy the source", "mine/appearance")
     assert answer.shown == "target" and answer.weights == run / "reconstruct" / weights.name
     assert answer.label == "reconstruct the target (mine/reconstruct)"
@@ -211,13 +214,39 @@ def test_rows_put_the_models_between_a_copy_and_a_reconstruction(run: Path, tmp_
     static, alone = answer.weights, tmp_path / "alone.safetensors"
     assert model.network is not None
     model.network.save_pretrained(alone)
-    _, itself, _, _ = rows_to_compare([alone, weights], None, CPU)
+    itself = rows_to_compare([alone, weights], None, [4], [DragChoice(10)], CPU)[-1]
     assert itself.label.endswith(f"({alone.parent.name}/alone, no drags)")
     assert itself.network is not None and itself.weights == alone
     with pytest.raises(ValueError, match="embeds no drags"):
-        rows_to_compare([static], None, CPU)
+        rows_to_compare([static], None, [4], [DragChoice(10)], CPU)
     with pytest.raises(ValueError, match="named twice"):
-        rows_to_compare([weights, weights], None, CPU)
+        rows_to_compare([weights, weights], None, [4], [DragChoice(10)], CPU)
+
+
+def test_a_row_for_each_model_and_each_choice_of_views_and_drags(run: Path) -> None:
+    weights = run / "appearance" / "weights.safetensors"
+    other = run / "other.safetensors"
+    shutil.copy(weights, other)
+
+    def labels(weights: list[Path], views: list[int], *counts: int) -> list[str]:
+        drags = [DragChoice(count, "mask", 7) for count in counts]
+        copy, *models, answer = rows_to_compare(weights, None, views, drags, CPU)
+        assert (copy.input_views, copy.drags.count) == (0, 0)
+        assert (answer.input_views, answer.drags.count) == (max(views), 0)
+        assert answer.label == "reconstruct the target (mine/reconstruct)"
+        every = [(v, choice, path) for v in views for choice in drags for path in weights]
+        assert [(row.input_views, row.drags, row.weights) for row in models] == every
+        return [row.label for row in models]
+
+    first, second = "mine/appearance", "mine/other"
+    assert labels([weights], [1], 5) == [first]
+    assert labels([weights], [1, 4], 5) == [f"{first}, 1 view", f"{first}, 4 views"]
+    assert labels([weights, other], [4], 5, 1) == [
+        *(f"{first}, 5 drags", f"{second}, 5 drags"),
+        *(f"{first}, 1 drag", f"{second}, 1 drag"),
+    ]
+    shown = ("4 views, 1 drag", "4 views, 5 drags", "1 view, 1 drag", "1 view, 5 drags")
+    assert labels([weights], [4, 1], 1, 5) == [f"{first}, {told}" for told in shown]
 
 
 def test_names_are_as_short_as_tells_them_apart() -> None:
@@ -229,15 +258,16 @@ def test_names_are_as_short_as_tells_them_apart() -> None:
 def test_the_reconstructor_is_shown_the_answer_in_as_many_views(shard: Shard) -> None:
     torch.manual_seed(0)
     network, case = PartRM(NANO).eval(), case_of(shard)
-    setting = Setting(DragChoice(3), 1, 64, CPU)
-    found = predict(Row("teacher", network, shown="target"), case, read_truth(case, 64), setting)
+    setting, truth = Setting(64, CPU), read_truth(case, 64)
+    found = predict(Row("teacher", network, None, "target", 1), case, truth, setting)
     views = read_views(case, case.target, 64, 1)
     assert views.present.tolist() == [[True, False, False, False]]
     with torch.inference_mode():
         expected = network(views.network_input())
     assert found.gaussians is not None and torch.equal(found.gaussians, expected)
     assert found.pictures.shape == (12, 3, 64, 64) and found.drags == 0
-    dragged = predict(Row("model", network), case, read_truth(case, 64), setting)
+    model = Row("model", network, input_views=1, drags=DragChoice(3))
+    dragged = predict(model, case, truth, setting)
     assert dragged.drags == 3 and list(dragged.seconds) == ["read", "network", "render"]
 
 
@@ -324,7 +354,7 @@ def test_the_program_writes_tables_pictures_and_videos(
     found = json.loads((out / "results.json").read_text())
 
     labels = [row["label"] for row in found["rows"]]
-    assert labels[0] == "copy the source" and labels[2] == "mine/appearance"
+    assert labels[:2] == ["copy the source", "mine/appearance"]
     assert found["data"]["samples"] == 2 and found["data"]["objects"] == 2
     assert found["settings"]["weights"] == [str(weights)]
     for row in found["rows"]:
@@ -344,6 +374,10 @@ def test_the_program_writes_tables_pictures_and_videos(
         assert all(seconds > 0 for seconds in row["seconds"].values())
 
     printed = capsys.readouterr().out
+    command = shlex.split(found["command"])
+    assert command == ["python", "eval.py", str(weights), "--data", str(data), *map(str, options)]
+    lines = (out / "results.md").read_text().splitlines()
+    assert lines[:5] == ["# Evaluation", "", "```sh", found["command"], "```"]
     assert (out / "results.md").read_text() in printed and "HED" not in printed
     assert f"{found['rows'][0]['changed']['psnr']:.2f}" in printed
     with Image.open(out / "contact_sheet.png") as sheet:
@@ -370,20 +404,94 @@ def test_numbers_of_the_stand_in_say_so(
     assert text.count("not comparable with published LPIPS") == 2
 
 
-def test_means_over_another_rigs_views(
+def cells_of(text: str, label: str) -> list[list[str]]:
+    """The cells of each of a Markdown text's table lines that begin with this label."""
+    lines = ([c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines())
+    return [cells[1:] for cells in lines if cells and cells[0] == label]
+
+
+def test_means_over_another_rigs_views_beside_the_published(
     run: Path, data: Path, other_rig: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    split = tmp_path / "split.json"
+    split, small = tmp_path / "split.json", tmp_path / "published.json"
     split.write_text(json.dumps({"train": ["dresser"], "val": ["cabinet"]}))
-    arguments = [run / "appearance" / "weights.safetensors", "--data", data, "--targets", other_rig]
-    arguments += ["--split-file", split, "--pairs", 1, "--resolution", 32, "--no-lpips"]
-    arguments += ["--sheet-samples", 1, "--out", tmp_path / "out", "--input-views", 1]
-    assert evaluate(monkeypatch, *arguments) == 0
+    small.write_text(json.dumps(json.loads(report.PUBLISHED.read_text()) | {"resolution": 32}))
+    monkeypatch.setattr(report, "PUBLISHED", small)
+    arguments = [run / "appearance" / "weights.safetensors", "--data", data, "--split-file", split]
+    arguments += ["--pairs", 1, "--resolution", 32, "--no-lpips", "--sheet-samples", 1]
+    arguments += ["--out", tmp_path / "out", "--input-views", 1]
+    assert evaluate(monkeypatch, *arguments, "--targets", other_rig) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (found["data"]["input_rig"], found["data"]["target_rig"]) == ("ring", "partdrag4d")
-    assert "lpips" not in found["rows"][2]["whole"]
+    assert "lpips" not in found["rows"][1]["whole"]
     text = (tmp_path / "out" / "results.md").read_text()
     assert "shown in rig ring, seen in partdrag4d" in text
+    head = ["PSNR", "SSIM", "LPIPS, fed as published", "seconds", "samples", "views"]
+    assert cells_of(text, "")[0] == head
+    theirs = [["28.15", "0.9531", "0.0356", "4.20", "-", "-"]]
+    assert cells_of(text, "PartRM, as published*") == theirs  # none for the changed region
+    assert cells_of(text, "mine/appearance")[0][2] == "-"
+    assert text.count("as published*") == 4 and text.count("on other objects") == 1
+
+    assert evaluate(monkeypatch, *arguments) == 0  # in the views of the ring
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "as published*" not in text and "on other objects" not in text
+
+
+def test_published_numbers_are_of_one_rig_and_resolution() -> None:
+    assert len(report.published("partdrag4d", 256)["rows"]) == 4
+    assert report.published("partdrag4d", 128) == report.published("ring", 256) == {}
+
+
+def test_one_table_of_several_views_and_drags(
+    run: Path, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments = [run / "appearance" / "weights.safetensors", "--data", data, "--split", "all"]
+    arguments += ["--pairs", 1, "--resolution", 32, "--no-lpips", "--sheet-samples", 1]
+    arguments += ["--out", tmp_path / "out", "--drags", 1, 10, "--input-views", 1, 4]
+    assert evaluate(monkeypatch, *arguments) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    models = found["rows"][1:-1]
+    shown = [(row["input_views"], row["drags"]) for row in models]
+    assert shown == [(1, 1), (1, 10), (4, 1), (4, 10)]
+    assert len({row["whole"]["psnr"] for row in models}) == 4
+    for sample in found["samples"]:
+        assert [sample["rows"][row["label"]]["drags"] for row in models] == [1, 10, 1, 10]
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "1 or 4 input view(s), up to 1 or 10 drag(s)" in text
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert 4 * 192 < sheet.width < 6 * 192  # source, prediction, truth, error: no more
+
+
+def test_new_categories_have_a_mean_of_their_own(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    half = np.diag([0.5, 0.5, 0.5, 1]) @ WORLD  # other numbers, so that means differ
+    folder = folder_of(tmp_path / "ring", "lamp", category="Lamp", world=half)
+    categories = {"lamp": "Lamp", "oven": "Oven", "safe": "Safe", "vault": "Safe"}
+    for name in ("oven", "safe", "vault"):
+        synthetic_shard(folder / f"{name}.h5", category=categories[name])
+    shards = {f"{name}.h5": {} for name in categories}
+    (folder / MANIFEST).write_text(json.dumps({"shards": shards}))
+    arguments = [run / "appearance" / "weights.safetensors", "--data", folder, "--split", "all"]
+    arguments += ["--pairs", 1, "--resolution", 32, "--no-lpips", "--sheet-samples", 1]
+    arguments += ["--out", tmp_path / "out"]
+    assert evaluate(monkeypatch, *arguments) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    numbers = {s["object"]: s["rows"]["mine/appearance"]["whole"]["psnr"] for s in found["samples"]}
+    assert abs(numbers["lamp"] - numbers["safe"]) > 0.1
+    text = (tmp_path / "out" / "results.md").read_text()
+    for label, objects in (
+        ("PartDrag-4D's categories", ["oven"]),
+        ("new categories", ["lamp", "safe", "vault"]),
+    ):
+        ((count, _, cell, _),) = cells_of(text, label)
+        mean = sum(numbers[name] for name in objects) / len(objects)
+        assert count == str(len(objects)) and cell.startswith(f"{mean:.2f} / ")
+
+    assert evaluate(monkeypatch, *arguments, "--categories", "Safe", "Lamp") == 0
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert cells_of(text, "Safe") and not cells_of(text, "new categories")
 
 
 @pytest.mark.parametrize(
@@ -393,7 +501,9 @@ def test_means_over_another_rigs_views(
         (["--resolution", 64, "--vgg-weights", "no.pth"], "--vgg-weights: no checkpoint at no.pth"),
         (["--resolution", 60], "multiple of 16"),
         (["--resolution", 64, "--categories", "Oven"], "no object of category Oven"),
-        (["--resolution", 64, "--drags", 0], "--drags must be 1 or more"),
+        (["--resolution", 64, "--drags", 5, 0], "--drags must be 1 or more"),
+        (["--drags", 5, 1, 5], "--drags wants one number, or several different ones"),
+        (["--input-views", 1, 1], "--input-views wants one number, or several different ones"),
         (["--device", "abacus"], "--device abacus: no such device"),
         (["--data", "nowhere"], "nowhere: no shards there"),
         (["--resolution", 64, "--targets", "nowhere"], "nowhere: no shards there"),

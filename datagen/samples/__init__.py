@@ -24,6 +24,7 @@ _BUILDERS = {
     "WashingMachine": washing_machine,
 }
 CATEGORIES: tuple[str, ...] = tuple(_BUILDERS)
+"""PartDrag-4D's."""
 
 
 def write_sample(category: str, seed: int, out: Path) -> Path:

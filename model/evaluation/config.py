@@ -19,22 +19,23 @@ class EvalConfig:
     the whole picture and over the region that changed; and the time it takes.
 
     Every table has two rows that put a network's numbers in their place: the source pictures
-    themselves, as if nothing had moved, and a reconstructor that is shown the target state.
+    themselves, as if nothing had moved, and a reconstructor that is shown the target state. Where
+    the views are the published rig's, in as many pixels, published numbers stand beside them.
     Never compare numbers across rigs, nor across resolutions.
     """
 
     data: Path
     """Folder of shards."""
     weights: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Checkpoints to compare, ours or published ones; a row each. Default: the one that comes with
-    the project."""
+    """Checkpoints to compare, ours or published ones; a row each, for each of --input-views and
+    each of --drags. Default: the one that comes with the project."""
     out: Path | None = None
     """Folder for results.json, results.md, contact_sheet.png and videos. Default: `eval` in the
     folder of the first checkpoint; without one, in runs/partrm."""
     teacher: Path | None = None
-    """The reconstructor of the row that is shown the answer. Default: the one of the first
-    checkpoint's run, reconstruct/weights.safetensors; where there is none, the first checkpoint
-    itself, without drags."""
+    """The reconstructor of the row that is shown the answer, in the most of --input-views. Default:
+    the one of the first checkpoint's run, reconstruct/weights.safetensors; where there is none, the
+    first checkpoint itself, without drags."""
 
     split: Split = "val"
     """Which objects."""
@@ -51,13 +52,13 @@ class EvalConfig:
     resolution: int = 256
     """Pixels along a side of the pictures that are compared; larger ones are averaged down."""
 
-    drags: int = 10
-    """Drags of a sample; fewer where its part shows fewer points."""
+    drags: tuple[int, ...] = (10,)
+    """Drags of a sample, one number or several; fewer where its part shows fewer points."""
     propagate: Propagation = "none"
     """none: every drag is given, with an end of its own; mask: one is given, and the others start
     on the true mask of its part and go as far, in the same direction."""
-    input_views: Literal[4, 1] = 4
-    """Views of the source state that a network is shown."""
+    input_views: tuple[Literal[4, 1], ...] = (4,)
+    """Views of the source state that a network is shown: 4, 1, or both."""
 
     lpips: bool = True
     """Measure LPIPS."""
@@ -65,7 +66,8 @@ class EvalConfig:
     """File of torchvision's VGG-16 weights, or of HED's, to stand in: then the column is called
     LPIPS (HED). Default: torchvision's, downloaded at first use."""
     sheet_samples: int = 6
-    """Samples on the contact sheet, and in videos."""
+    """Samples on the contact sheet, and in videos: there each checkpoint is once, with the most
+    views and drags named."""
     video: bool = False
     """Write turntables of the predicted Gaussians."""
     device: str | None = None
@@ -79,9 +81,14 @@ class EvalConfig:
         Raises:
             ValueError: says which.
         """
-        for name in ("pairs", "drags", "sheet_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more")
+        several = {"--drags": self.drags, "--input-views": self.input_views}
+        for option, numbers in several.items():
+            if not numbers or len(set(numbers)) < len(numbers):
+                raise ValueError(f"{option} wants one number, or several different ones")
+        least = {"--pairs": self.pairs, "--sheet-samples": self.sheet_samples}
+        for option, number in {**least, "--drags": min(self.drags)}.items():
+            if number < 1:
+                raise ValueError(f"{option} must be 1 or more")
         if self.lpips and self.resolution % 16:
             raise ValueError(
                 f"--resolution {self.resolution}: LPIPS halves pictures four times, so it wants a "

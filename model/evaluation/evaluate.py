@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,7 @@ FEWEST_PIXELS = 16
 """Views in which fewer pixels changed have no part in the means over the changed region."""
 PICTURES_AT_ONCE = 4
 """LPIPS' feature maps of more would fill a small machine's memory."""
+NO_DRAGS = DragChoice(0)
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,17 @@ class Row:
         label: in tables; different for each row.
         network: what computes the Gaussians; without one, the source's pictures are the prediction.
         weights: where it was read from.
-        shown: the source and drags, or the answer, the target, in the same views and no drags.
+        shown: the source, or the answer, the target.
+        input_views: in how many views the network is shown it.
+        drags: how those that the network is given are chosen; none for the target.
     """
 
     label: str
     network: PartRM | None = None
     weights: Path | None = None
     shown: Literal["source", "target"] = "source"
+    input_views: int = 0
+    drags: DragChoice = NO_DRAGS
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,10 @@ class Setting:
     """How networks are run, the same for every row.
 
     Attributes:
-        drags: how a case's drags are chosen.
-        input_views: how many views they are shown.
         resolution: pixels along a side of the pictures that are compared.
         device: where they run.
     """
 
-    drags: DragChoice
-    input_views: int
     resolution: int
     device: torch.device
 
@@ -108,14 +109,21 @@ class Measured:
 
 
 def rows_to_compare(
-    weights: Sequence[Path], teacher: Path | None, device: torch.device
+    weights: Sequence[Path],
+    teacher: Path | None,
+    input_views: Sequence[int],
+    drags: Sequence[DragChoice],
+    device: torch.device,
 ) -> list[Row]:
-    """Copy the source, reconstruct the target, and a row for each checkpoint.
+    """Copy the source; each checkpoint, for each number of views and each choice of drags; and
+    reconstruct the target. Labels tell views and drags where there are several.
 
     Args:
         weights: checkpoints of networks that embed drags.
-        teacher: reconstructs the target; by default `default_teacher` of the first checkpoint, or
-            that checkpoint itself, without drags.
+        teacher: reconstructs the target, shown the most of these views; by default
+            `default_teacher` of the first checkpoint, or that checkpoint itself, without drags.
+        input_views: numbers of views of the source.
+        drags: choices of drags, of different counts.
         device: where networks are put.
 
     Raises:
@@ -123,24 +131,26 @@ def rows_to_compare(
         FileNotFoundError: there is none at a path.
         ValueError: a checkpoint embeds no drags, or is named twice.
     """
-    models = []
-    for label, path in zip(short_names(weights), weights, strict=True):
-        network = _load(path, device)
+    names = short_names(weights)
+    networks = [_load(path, device) for path in weights]
+    for path, network in zip(weights, networks, strict=True):
         if not network.config.drag_levels:
             raise ValueError(
                 f"{path} embeds no drags: it can be the --teacher, but not a model to measure"
             )
-        models.append(Row(label, network, path))
+    models = []
+    for views, choice in product(input_views, drags):
+        told = f", {_counted(views, 'view')}" if len(input_views) > 1 else ""
+        told += f", {_counted(choice.count, 'drag')}" if len(drags) > 1 else ""
+        for name, network, path in zip(names, networks, weights, strict=True):
+            models.append(Row(name + told, network, path, "source", views, choice))
     found = teacher or default_teacher(weights[0])
     if found is None:
-        first = models[0]
-        answer = Row(
-            f"reconstruct the target ({first.label}, no drags)", first.network, weights[0], "target"
-        )
+        name, network, found = f"{names[0]}, no drags", networks[0], weights[0]
     else:
-        name = short_names([found])[0]
-        answer = Row(f"reconstruct the target ({name})", _load(found, device), found, "target")
-    return [Row("copy the source"), answer, *models]
+        name, network = short_names([found])[0], _load(found, device)
+    label, most = f"reconstruct the target ({name})", max(input_views)
+    return [Row("copy the source"), *models, Row(label, network, found, "target", most)]
 
 
 def default_teacher(weights: Path) -> Path | None:
@@ -202,13 +212,13 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
     seconds: dict[Phase, float] = {}
     with timed("read", seconds, device):
         state = getattr(case, row.shown)
-        views = read_views(case, state, network.config.input_size, setting.input_views)
+        views = read_views(case, state, network.config.input_size, row.input_views)
         views = views._replace(**{k: v.to(device) for k, v in views._asdict().items()})
         drags = None
-        if row.shown == "source":
+        if row.drags.count:
             start, end = (
                 torch.from_numpy(ends).float()[None].to(device)
-                for ends in read_drags(case, setting.drags)
+                for ends in read_drags(case, row.drags)
             )
             given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
             drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
@@ -285,6 +295,10 @@ def mean_of(numbers: Sequence[Measured], scope: Scope) -> dict[str, float]:
     metrics = counted[0].means[scope] if counted else ()
     means = {m: math.fsum(n.means[scope][m] for n in counted) / len(counted) for m in metrics}
     return {**means, "samples": len(counted), "views": sum(n.views[scope] for n in counted)}
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _load(path: Path, device: torch.device) -> PartRM:

@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from datagen.inspection import draw_drags
-from model.evaluation.cases import Case, Truth, even_choice, read_drags, read_truth
+from model.evaluation.cases import Case, DragChoice, Truth, even_choice, read_drags, read_truth
 from model.evaluation.evaluate import Prediction, Row, Setting, predict
 from model.video import turntable, write_video
 from model.views import cameras, intrinsics, on_white, read_pictures
 
 CELL = 192  # pixels
-GAP, HEADER = 6, 44
+GAP, HEADER = 6, 56
 FULL_ERROR = 0.5
 """The mean difference over channels that the sheet shows black."""
 FONT = ImageFont.load_default(12)
@@ -29,10 +29,11 @@ INK, PAPER = (30, 30, 30), (255, 255, 255)
 
 @dataclass(frozen=True)
 class Example:
-    """A case to look at, with each model's prediction, by label."""
+    """A case to look at, with each model's prediction from these drags, by label."""
 
     case: Case
     truth: Truth
+    drags: DragChoice
     predictions: dict[str, Prediction]
 
 
@@ -45,20 +46,22 @@ def choose_examples(cases: Sequence[Case], count: int) -> list[Case]:
 
 
 def examples(cases: Sequence[Case], rows: Sequence[Row], setting: Setting) -> list[Example]:
-    """Predictions of the models among the rows for these cases."""
-    models = [row for row in rows if row.network is not None and row.shown == "source"]
+    """Predictions for these cases of each model among the rows once: with the most views and drags,
+    however many a table compares."""
+    most = max((row.input_views, row.drags.count) for row in rows)
+    models = [row for row in rows if (row.input_views, row.drags.count) == most]
     found = []
     for case in cases:
         truth = read_truth(case, setting.resolution).to(setting.device)
         predictions = {row.label: predict(row, case, truth, setting) for row in models}
-        found.append(Example(case, truth, predictions))
+        found.append(Example(case, truth, models[0].drags, predictions))
     return found
 
 
 def contact_sheet(shown: Sequence[Example], setting: Setting) -> Image.Image:
     """Two rows an example, view 0 and the other view that changes most; in columns the source, with
     the drags on it, each model's prediction, the truth, and each prediction's error."""
-    labels = list(shown[0].predictions)
+    labels = [label.replace(", ", "\n", 1) for label in shown[0].predictions]
     heads = ["source, drags", *(f"predicted by\n{label}" for label in labels), "truth"]
     heads += [f"error of\n{label}" for label in labels]
     margin = 2 * GAP + max(_width(line) for example in shown for line in _caption(example.case))
@@ -130,7 +133,7 @@ def _source(example: Example, view: int, setting: Setting) -> Image.Image:
         return _image(example.truth.source[view])
     case = example.case
     rgba = read_pictures(case.shard, case.source, [0], setting.resolution)
-    drags = np.stack(read_drags(case, setting.drags), axis=1)
+    drags = np.stack(read_drags(case, example.drags), axis=1)
     picture = _image(on_white(rgba)[0][0]).resize((CELL, CELL))
     return draw_drags(picture, CELL * drags).convert("RGB")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from datagen.samples import CATEGORIES
 from model.evaluation.cases import Case, rig_of
 from model.evaluation.config import EvalConfig
 from model.evaluation.evaluate import (
@@ -23,38 +24,57 @@ from model.evaluation.evaluate import (
     Measured,
     Phase,
     Row,
+    Scope,
     Setting,
     mean_of,
 )
 from model.metrics import REGION_THRESHOLD
 
-METRICS = {
+COLUMNS = {
     "psnr": ("PSNR", "{:.2f}"),
     "ssim": ("SSIM", "{:.4f}"),
     "lpips": ("LPIPS", "{:.4f}"),
     "lpips_published": ("LPIPS, fed as published", "{:.4f}"),
     "lpips_hed": ("LPIPS (HED)", "{:.4f}"),
+    "seconds": ("seconds", "{:.2f}"),
+    "samples": ("samples", "{}"),
+    "views": ("views", "{}"),
 }
 TITLES = {"whole": "Whole picture", "changed": "Changed region"}
 NOTHING = "-"
+KNOWN, NEW = "PartDrag-4D's categories", "new categories"
+PUBLISHED = Path(__file__).with_name("published.json")
+"""The published table, its rows as results.json has them, and in which views it was measured."""
 
 
 def results(
+    command: str,
     config: EvalConfig,
     setting: Setting,
     cases: Sequence[Case],
     rows: Sequence[Row],
     measured: Sequence[dict[str, Measured]],
 ) -> dict[str, Any]:
-    """All that is known, ready for JSON: settings, data, versions, and each row's numbers, over all
-    samples, by category and of each sample. Times are in seconds."""
+    """All that is known, ready for JSON: the command line, settings, data, versions, and each row's
+    numbers, over all samples, by category and of each sample; and the published numbers, where they
+    are of such views. Times are in seconds."""
+    data = _data(cases, config)
     return {
+        "command": command,
         "settings": _settings(config),
-        "data": _data(cases, config),
+        "data": data,
         "versions": _versions(setting.device),
         "rows": [_row(row, cases, measured) for row in rows],
+        "published": published(data["target_rig"], data["resolution"]),
         "samples": [_sample(c, m) for c, m in zip(cases, measured, strict=True)],
     }
+
+
+def published(rig: str, resolution: int) -> dict[str, Any]:
+    """The published table; empty where it was not measured in this rig's views and so many pixels
+    along a side."""
+    table: dict[str, Any] = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    return table if (table["rig"], table["resolution"]) == (rig, resolution) else {}
 
 
 def write_results(folder: Path, found: dict[str, Any]) -> None:
@@ -67,11 +87,15 @@ def write_results(folder: Path, found: dict[str, Any]) -> None:
 
 def markdown(found: dict[str, Any]) -> str:
     """Results as tables: over the whole picture, over the changed region, times, and categories."""
-    parts = ["# Evaluation", _introduction(found)]
+    parts = ["# Evaluation", f"```sh\n{found['command']}\n```", _introduction(found)]
+    theirs = found["published"]
     for scope in SCOPES:
-        parts += [f"## {TITLES[scope]}", _table(_metric_lines(found["rows"], scope))]
-        stand_in = any("lpips_hed" in row[scope] for row in found["rows"])
+        rows = [row for row in (*found["rows"], *theirs.get("rows", ())) if scope in row]
+        parts += [f"## {TITLES[scope]}", _table(_metric_lines(rows, scope))]
+        stand_in = any("lpips_hed" in row[scope] for row in rows)
         parts.append(f"{_WHAT[scope]} {_STAND_IN}" if stand_in else _WHAT[scope])
+        if theirs and scope == "whole":
+            parts.append(f"\\* {theirs['note']}")
     parts += ["## Time per sample, in milliseconds", _table(_time_lines(found["rows"]))]
     parts.append(
         f"Medians, at batch size 1, on {found['versions']['device']}. Read: the input pictures and "
@@ -85,7 +109,8 @@ def markdown(found: dict[str, Any]) -> str:
 
 _WHAT = {
     "whole": "Means over a sample's views, then over samples. A view that is predicted without any "
-    "error has no PSNR and is left out, as in the published evaluation.",
+    "error has no PSNR and is left out, as in the published evaluation. Seconds are the median "
+    "sample's.",
     "changed": "The pixels at which the true pictures of the two states differ by more than "
     f"{REGION_THRESHOLD:g} in some channel; views with fewer than {FEWEST_PIXELS} of them are left "
     "out.",
@@ -110,6 +135,7 @@ def _plain(value: Any) -> Any:
 def _data(cases: Sequence[Case], config: EvalConfig) -> dict[str, Any]:
     shards = {case.shard.id: case.shard for case in cases}
     categories = sorted(shard.object.category for shard in shards.values())
+    kinds = [_kind(category) for category in categories]
     first = cases[0]
     return {
         "objects": len(shards),
@@ -119,6 +145,7 @@ def _data(cases: Sequence[Case], config: EvalConfig) -> dict[str, Any]:
         "target_rig": rig_of(first.truth),
         "resolution": config.resolution,
         "categories": {name: categories.count(name) for name in dict.fromkeys(categories)},
+        "kinds": {name: kinds.count(name) for name in (KNOWN, NEW) if name in kinds},
     }
 
 
@@ -147,18 +174,32 @@ def _row(
 ) -> dict[str, Any]:
     own = [numbers[row.label] for numbers in measured]
     of_category: dict[str, list[Measured]] = {}
+    of_kind: dict[str, list[Measured]] = {}
     for case, numbers in zip(cases, own, strict=True):
-        of_category.setdefault(case.shard.object.category, []).append(numbers)
+        category = case.shard.object.category
+        of_category.setdefault(category, []).append(numbers)
+        of_kind.setdefault(_kind(category), []).append(numbers)
     return {
         "label": row.label,
         "weights": _plain(row.weights),
         "shown": row.shown,
+        "input_views": row.input_views,
+        "drags": row.drags.count,
         **{scope: mean_of(own, scope) for scope in SCOPES},
         "seconds": _medians([numbers.seconds for numbers in own]),
-        "categories": {
-            category: {scope: mean_of(numbers, scope) for scope in SCOPES}
-            for category, numbers in sorted(of_category.items())
-        },
+        "categories": _means(of_category),
+        "kinds": _means(of_kind),
+    }
+
+
+def _kind(category: str) -> str:
+    return KNOWN if category in CATEGORIES else NEW
+
+
+def _means(groups: dict[str, list[Measured]]) -> dict[str, dict[Scope, dict[str, float]]]:
+    return {
+        name: {scope: mean_of(numbers, scope) for scope in SCOPES}
+        for name, numbers in sorted(groups.items())
     }
 
 
@@ -197,26 +238,28 @@ def _introduction(found: dict[str, Any]) -> str:
     data, settings = found["data"], found["settings"]
     rigs = [data["input_rig"], data["target_rig"]]
     rig = f"rig {rigs[0]}" if len(set(rigs)) == 1 else f"shown in rig {rigs[0]}, seen in {rigs[1]}"
-    drags = f"up to {settings['drags']} drag(s)"
+    views, drags = (" or ".join(map(str, settings[name])) for name in ("input_views", "drags"))
+    drags = f"up to {drags} drag(s)"
     if settings["propagate"] != "none":
         drags += f", propagated from one by the {settings['propagate']}"
     split = "all objects" if settings["split"] == "all" else f"split {settings['split']}"
     return (
         f"{settings['data']}, {split}: {data['samples']} samples of {data['objects']} object(s), "
         f"{data['views']} views each, {rig}, {data['resolution']}² pixels; "
-        f"{settings['input_views']} input view(s), {drags}."
+        f"{views} input view(s), {drags}."
     )
 
 
 def _metric_lines(rows: list[dict[str, Any]], scope: str) -> list[list[str]]:
-    known = [name for name in METRICS if any(name in row[scope] for row in rows)]
-    head = ["", *(METRICS[name][0] for name in known), "samples", "views"]
-    lines = []
-    for row in rows:
-        numbers = row[scope]
-        cells = [_cell(numbers, name) for name in known]
-        lines.append([row["label"], *cells, str(numbers["samples"]), str(numbers["views"])])
-    return [head, *lines]
+    of_rows = [row[scope] for row in rows]
+    if scope == "whole":
+        times = ({"seconds": row["seconds"]["all"]} if row["seconds"] else {} for row in rows)
+        of_rows = [numbers | time for numbers, time in zip(of_rows, times, strict=True)]
+    known = [name for name in COLUMNS if any(name in numbers for numbers in of_rows)]
+    lines = [["", *(COLUMNS[name][0] for name in known)]]
+    for row, numbers in zip(rows, of_rows, strict=True):
+        lines.append([row["label"], *(_cell(numbers, name) for name in known)])
+    return lines
 
 
 def _time_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -231,15 +274,17 @@ def _time_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
 def _category_lines(found: dict[str, Any]) -> list[list[str]]:
     rows = found["rows"]
     lines = [["", "objects", *(row["label"] for row in rows)]]
-    for category, objects in found["data"]["categories"].items():
-        of_rows = (row["categories"][category] for row in rows)
-        cells = [" / ".join(_cell(numbers[s], "psnr") for s in SCOPES) for numbers in of_rows]
-        lines.append([category, str(objects), *cells])
+    groups = ["categories", "kinds"] if len(found["data"]["kinds"]) > 1 else ["categories"]
+    for group in groups:
+        for name, objects in found["data"][group].items():
+            of_rows = (row[group][name] for row in rows)
+            cells = [" / ".join(_cell(numbers[s], "psnr") for s in SCOPES) for numbers in of_rows]
+            lines.append([name, str(objects), *cells])
     return lines
 
 
-def _cell(numbers: dict[str, float], metric: str) -> str:
-    return METRICS[metric][1].format(numbers[metric]) if metric in numbers else NOTHING
+def _cell(numbers: dict[str, float], name: str) -> str:
+    return COLUMNS[name][1].format(numbers[name]) if name in numbers else NOTHING
 
 
 def _table(lines: list[list[str]]) -> str:
