@@ -1,4 +1,5 @@
-"""`python -m datagen`: make sample objects, build shards of objects, look at them, check them."""
+"""`python -m datagen`: make sample objects, build shards of objects, look at them, check them,
+pack them."""
 
 from __future__ import annotations
 
@@ -15,13 +16,14 @@ from datagen.blender import BlenderError
 from datagen.build import Build, BuildError, Executor, build
 from datagen.cameras import RigName
 from datagen.inspection import contact_sheet, summary, text
+from datagen.packing import pack, report
 from datagen.pool import Limits, WorkerLost
 from datagen.render_settings import PRESETS, Denoiser, Device, Light
 from datagen.samples import CATEGORIES, write_sample
 from datagen.shard_maker import Sampling
 from datagen.shards import ShardError, open_shards, read_manifest
 from datagen.states import Scheme
-from datagen.verification import verify_folder, verify_shard
+from datagen.verification import verify_file, verify_folder
 
 GENERATED = Path("data/generated")
 
@@ -162,7 +164,7 @@ class InspectCommand:
     """Say what shards hold, and draw a contact sheet: views by states, with drags."""
 
     path: Annotated[Path, tyro.conf.Positional]
-    """A shard, or a folder of shards."""
+    """A shard, a pack, or a folder of them."""
     json: bool = False
     """Print JSON in place of text."""
     sheet: Path | None = None
@@ -178,13 +180,13 @@ class InspectCommand:
         shards = open_shards(self.path)
         summaries = {name: summary(shard) for name, shard in shards.items()}
         if self.json:
-            one = self.path.is_file()
+            one = [shard.path for shard in shards.values()] == [self.path]  # and no pack
             print(json.dumps(next(iter(summaries.values())) if one else summaries, indent=1))
         else:
             print("\n\n".join(text(s) for s in summaries.values()))
         if self.sheet:
             for name, shard in shards.items():
-                file = self.sheet if self.path.is_file() else self.sheet / f"{name}.png"
+                file = self.sheet if self.path == shard.path else self.sheet / f"{name}.png"
                 for kind, chosen, count in (
                     ("view", self.views, len(shard.camera_to_world)),
                     ("state", self.states, len(shard.states)),
@@ -201,10 +203,11 @@ class InspectCommand:
 
 @dataclass(frozen=True)
 class VerifyCommand:
-    """Check shards: schema, checksums, poses against joint positions, points against depth."""
+    """Check shards: schema, checksums, poses against joint positions, points against depth, or in
+    packs, which have no depth, against link maps alone."""
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Shards, or folders of shards."""
+    """Shards, packs, or folders of them."""
 
     def run(self) -> int:
         bad = 0
@@ -213,13 +216,42 @@ class VerifyCommand:
                 reports = verify_folder(path)
             else:
                 expected = read_manifest(path.parent).get(path.name)
-                reports = {path.name: verify_shard(path, expected)}
+                reports = verify_file(path, expected)
             for name, faults in reports.items():
                 bad += bool(faults)
                 print(f"{name}: {'good' if not faults else f'{len(faults)} fault(s)'}")
                 for fault in faults:
                     print(f"  {fault}")
+            if any("/" in name for name in reports):
+                print(f"{path}: a pack has no depth, its points were checked by link maps alone")
         return 1 if bad else 0
+
+
+@dataclass(frozen=True)
+class PackCommand:
+    """Make a compact form of shards, for moving them to the machine that trains on them: few files,
+    lossy colour, only what training reads. It is read as shards are.
+
+    Started again after an interruption, it goes on where it stopped.
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """The folder of shards."""
+    out: Path = GENERATED / "pack"
+    """Folder for the pack."""
+    quality: int = 90
+    """Of the colour, as WebP has it: 0 to 100. docs/benchmarks.md has sizes and errors."""
+    max_mb: float = 60.0
+    """The largest size of a file, in 10^6 bytes."""
+    workers: int = 0
+    """Worker processes. 0: one a processor."""
+
+    def run(self) -> int:
+        if not 0 <= self.quality <= 100:
+            raise BuildError(f"--quality {self.quality}: it goes from 0 to 100")
+        pack(self.folder, self.out, self.quality, int(self.max_mb * 1e6), self.workers)
+        print(report(self.out))
+        return 0
 
 
 def main() -> int:
@@ -230,6 +262,7 @@ def main() -> int:
             "objects": ObjectsCommand,
             "inspect": InspectCommand,
             "verify": VerifyCommand,
+            "pack": PackCommand,
         },
         prog="python -m datagen",
         description=__doc__,

@@ -1,6 +1,7 @@
-"""A rendered view, and its lossless pictures as bytes, in formats that anything can open.
+"""A rendered view, and its pictures as bytes, in formats that anything can open.
 
-WebP for colour and PNG for the rest: benchmarks/image_codecs.py compares sizes and times.
+WebP for colour and PNG for the rest: benchmarks/image_codecs.py compares sizes and times. All are
+lossless, but for colour in packs.
 """
 
 from __future__ import annotations
@@ -37,8 +38,16 @@ def encode_colour(rgba: UInt8[np.ndarray, "H W 4"]) -> bytes:
     return buffer.getvalue()
 
 
+def encode_colour_lossy(rgba: UInt8[np.ndarray, "H W 4"], quality: int) -> bytes:
+    """sRGB with straight alpha as lossy WebP, quality 0 to 100. Alpha is kept as it is; the colour
+    under alpha 0 is lost."""
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, "WEBP", quality=quality, alpha_quality=100, method=4)
+    return buffer.getvalue()
+
+
 def decode_colour(data: bytes) -> UInt8[np.ndarray, "H W 4"]:
-    """What `encode_colour` was given."""
+    """What `encode_colour` was given, or what is left of it after `encode_colour_lossy`."""
     return np.asarray(_opened(data, "WEBP").convert("RGBA"))
 
 
@@ -64,9 +73,9 @@ def decode_depth(data: bytes, near: float, far: float) -> Float[np.ndarray, "H W
     return np.where(code == 0, np.float32(np.inf), depth)
 
 
-def encode_link(link: Int[np.ndarray, "H W"]) -> bytes:
+def encode_link(link: Int[np.ndarray, "H W"], compress_level: int = 3) -> bytes:
     """Link indices, -1 for none, as an 8-bit or, where there are many, 16-bit PNG of index + 1."""
-    return _png((link + 1).astype(np.uint8 if link.max() < 255 else np.uint16))
+    return _png((link + 1).astype(np.uint8 if link.max() < 255 else np.uint16), compress_level)
 
 
 def decode_link(data: bytes) -> Int[np.ndarray, "H W"]:
@@ -74,9 +83,9 @@ def decode_link(data: bytes) -> Int[np.ndarray, "H W"]:
     return np.asarray(_opened(data, "PNG")).astype(np.int16) - np.int16(1)
 
 
-def _png(array: np.ndarray) -> bytes:
+def _png(array: np.ndarray, compress_level: int = 3) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=3)
+    Image.fromarray(array).save(buffer, "PNG", compress_level=compress_level)
     return buffer.getvalue()
 
 

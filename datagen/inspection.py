@@ -40,7 +40,7 @@ def summary(shard: Shard) -> dict[str, Any]:
         "source": obj.source,
         "licence": str(attributes["licence"]),
         "version": int(attributes["version"]),
-        "bytes": shard.path.stat().st_size,
+        "bytes": _bytes(shard),
         "links": len(obj.links),
         "joints": [
             {
@@ -75,6 +75,17 @@ def summary(shard: Shard) -> dict[str, Any]:
         "seed": int(attributes["seed"]),
         "config": shard.config,
     }
+
+
+def _bytes(shard: Shard) -> int:
+    """The size of a shard's file; of an object in a pack, that of its data."""
+    if not shard.packed:
+        return shard.path.stat().st_size
+    sizes: list[int] = []
+    shard.file.visititems(
+        lambda _, node: sizes.append(node.id.get_storage_size() if hasattr(node, "shape") else 0)
+    )
+    return sum(sizes)
 
 
 def text(summary: dict[str, Any]) -> str:

@@ -128,10 +128,7 @@ def shard_bytes(contents: ShardContents, images: list[StateImages]) -> bytes:
         file["states/positions"] = positions
         file["states/link_poses"] = link_poses(obj, positions)
         for kind in PICTURES:
-            pictures = [[len(p) for p in image.pictures[kind]] for image in images]
-            joined = b"".join(p for image in images for p in image.pictures[kind])
-            file[f"frames/{kind}"] = np.frombuffer(joined, np.uint8)
-            file[f"frames/{kind}_end"] = np.cumsum(pictures).reshape(np.shape(pictures))
+            write_pictures(file, kind, [image.pictures[kind] for image in images])
         visible = np.packbits(np.stack([image.visible for image in images]), axis=-1)
         file.create_dataset(
             "frames/visible",
@@ -140,6 +137,20 @@ def shard_bytes(contents: ShardContents, images: list[StateImages]) -> bytes:
             compression="gzip",
         )
     return buffer.getvalue()
+
+
+def write_pictures(group: h5py.Group, kind: str, pictures: list[list[bytes]]) -> None:
+    """Write the encoded pictures of a kind, and where each ends.
+
+    Args:
+        group: of the shard.
+        kind: `colour`, `depth` or `link`.
+        pictures: a list of views for each state.
+    """
+    sizes = [[len(picture) for picture in views] for views in pictures]
+    joined = b"".join(picture for views in pictures for picture in views)
+    group[f"frames/{kind}"] = np.frombuffer(joined, np.uint8)
+    group[f"frames/{kind}_end"] = np.cumsum(sizes).reshape(np.shape(sizes))
 
 
 def _strings(values: list[str]) -> np.ndarray:

@@ -12,6 +12,9 @@ Layout, with M movable joints, L links, P surface points, S states and V views:
     world_from_object  [4, 4] similarity that centres and scales the object
     frames/            colour, depth, link: encoded pictures end to end, view after view, state
                        after state; *_end [S, V] where each ends; visible [S, V, P / 8] bits
+
+A pack (datagen/packing.py) is a file of several objects, each in a group of this layout with its id
+as its name. Its colour is lossy, and it has no depth.
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ from datagen.state_names import State
 
 FORMAT = "PartDrag-4D"
 VERSION = 1
+PACK_FORMAT = f"{FORMAT} pack"
 SUFFIX = ".h5"
 MANIFEST = "manifest.json"
 PICTURES = ("colour", "depth", "link")
+PACKED_PICTURES = ("colour", "link")
 JOINT_COLUMNS = ("name", "type", "parent", "child", "origin", "axis", "lower", "upper", "part")
 
 
@@ -43,41 +48,55 @@ class ShardError(Exception):
 
 
 class Shard:
-    """Reads one shard. The file is opened at first use, once in every process, forked or spawned.
+    """Reads one shard, or one object of a pack. The file is opened at first use, once in every
+    process, forked or spawned.
 
     States and views are named by index; `states[i].name` tells which state is which.
+
+    Attributes:
+        path: of the file; for an object in a pack, `<file>/<object id>`.
+        packed: whether it is in a pack.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._file: h5py.File | None = None
+    def __init__(self, path: Path | str, group: str | None = None) -> None:
+        """
+        Args:
+            path: of the file.
+            group: the object's id, where the file is a pack.
+        """
+        self.path = Path(path) / (group or "")
+        self.packed = group is not None
+        self._file: h5py.Group | None = None
         self._frames: dict[str, h5py.Dataset] = {}
         self._pid = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_file": None, "_frames": {}, "_pid": 0}
+        kept = {"path": self.path, "packed": self.packed}
+        return {**kept, "_file": None, "_frames": {}, "_pid": 0}
 
     def close(self) -> None:
         """Close the file; it opens again when it is next needed."""
         if self._file is not None and self._pid == os.getpid():
-            self._file.close()
+            self._file.file.close()  # not what other shards have opened of the same pack
         self._file, self._frames = None, {}
 
     @property
-    def file(self) -> h5py.File:
-        """The open HDF5 file.
+    def file(self) -> h5py.Group:
+        """The open HDF5 file, or the object's group in the pack.
 
         Raises:
             ShardError: it is not there, or is no shard of this version.
         """
         if self._file is None or self._pid != os.getpid():
             try:
-                file = h5py.File(self.path, "r")
+                file = h5py.File(self.path.parent if self.packed else self.path, "r")
             except OSError as error:
                 raise ShardError(f"{self.path}: not a readable HDF5 file: {error}") from error
+            if self.packed:
+                file = file.get(self.path.name, file)  # the pack itself is of another format
             found = (file.attrs.get("format"), file.attrs.get("version"))
             if found != (FORMAT, VERSION):
-                file.close()
+                file.file.close()
                 raise ShardError(
                     f"{self.path}: {FORMAT} version {VERSION} is needed, this is {found}"
                 )
@@ -90,6 +109,11 @@ class Shard:
         if name not in self._frames:
             self._frames[name] = file["frames"][name]
         return self._frames[name]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of pictures that it holds."""
+        return PACKED_PICTURES if self.packed else PICTURES
 
     @cached_property
     def id(self) -> str:
@@ -188,7 +212,11 @@ class Shard:
         return decode_colour(self.picture("colour", state, view))
 
     def depth(self, state: int, view: int) -> Float[np.ndarray, "H W"]:
-        """Depth along the optical axis in world units; infinite where there is nothing."""
+        """Depth along the optical axis in world units; infinite where there is nothing.
+
+        Raises:
+            ShardError: it is in a pack, which has none.
+        """
         return decode_depth(self.picture("depth", state, view), *self._depth_range)
 
     def link(self, state: int, view: int) -> Int[np.ndarray, "H W"]:
@@ -201,7 +229,15 @@ class Shard:
         return bits[: len(self.points)].astype(bool)
 
     def picture(self, kind: str, state: int, view: int) -> bytes:
-        """An encoded picture: `colour` is a WebP file, `depth` and `link` are PNG files."""
+        """An encoded picture: `colour` is a WebP file, `depth` and `link` are PNG files.
+
+        Raises:
+            ShardError: it is a depth map, which packs leave out.
+        """
+        if self.packed and kind == "depth":
+            raise ShardError(
+                f"{self.path}: packed without depth; the shard that it was packed from has it"
+            )
         ends = self._ends[kind]
         if not (0 <= state < len(ends) and 0 <= view < ends.shape[1]):
             raise IndexError(
@@ -214,7 +250,7 @@ class Shard:
 
     @cached_property
     def _ends(self) -> dict[str, Int[np.ndarray, "S V"]]:
-        return {kind: self.file[f"frames/{kind}_end"][()] for kind in PICTURES}
+        return {kind: self.file[f"frames/{kind}_end"][()] for kind in self.kinds}
 
     @cached_property
     def _depth_range(self) -> tuple[float, float]:
@@ -223,24 +259,40 @@ class Shard:
 
 
 def open_shards(path: Path | str) -> dict[str, Shard]:
-    """The shards of a folder (those in its manifest), or the one shard at `path`, by object id.
+    """The shards of a folder (those in its manifest), or of the one file at `path`, by object id
+    and in its order; of packs, their objects.
 
     Raises:
         ShardError: there is none.
     """
     path = Path(path)
     if path.is_file():
-        shard = Shard(path)
-        return {shard.id: shard}
-    names = sorted(read_manifest(path))
-    if not names:
+        return {shard.id: shard for shard in shards_in(path)}
+    shards = {
+        object_id or Path(name).stem: Shard(path / name, object_id)
+        for name, entry in read_manifest(path).items()
+        for object_id in entry.get("objects", [None])
+    }
+    if not shards:
         raise ShardError(f"{path}: no shards there (no {MANIFEST} that names any)")
-    return {Path(name).stem: Shard(path / name) for name in names}
+    return dict(sorted(shards.items()))
+
+
+def shards_in(path: Path) -> list[Shard]:
+    """The objects of a pack. Any other file counts as a shard: if it is none, its use says so."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") == PACK_FORMAT:
+                return [Shard(path, name) for name in file]
+    except (OSError, RuntimeError):
+        pass
+    return [Shard(path)]
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """File name to `sha256`, `bytes`, `states` and `views` of the whole shards of a folder; empty
-    where it has no manifest yet.
+    """File name to `sha256`, `bytes`, `states` and `views` of the whole shards of a folder, and
+    `sha256`, `bytes`, `packing` and `objects` of its packs: by object id, the former of the shards
+    that were packed. Empty where the folder has no manifest yet.
 
     Raises:
         ShardError: the manifest is broken.

@@ -20,7 +20,15 @@ from datagen.articulation import Joint, link_poses
 from datagen.cameras import project
 from datagen.drags import moved_points
 from datagen.image_codec import DEPTH_STEPS
-from datagen.shards import MANIFEST, PICTURES, SUFFIX, Shard, ShardError, read_manifest
+from datagen.shards import (
+    MANIFEST,
+    PICTURES,
+    SUFFIX,
+    Shard,
+    ShardError,
+    read_manifest,
+    shards_in,
+)
 from datagen.state_names import STATES_PER_PART, State, encode
 from datagen.visibility import TOLERANCE
 
@@ -65,11 +73,12 @@ those of `datagen.shards`, B for the bytes of P bits, and a kind of picture for 
 
 
 def verify_folder(folder: Path) -> dict[str, list[str]]:
-    """Check every shard of a folder, and that they are those that its manifest names.
+    """Check every shard or pack of a folder, and that they are those that its manifest names.
 
     Returns:
-        File name to its faults, for every shard in the folder or in the manifest, and for the
-        manifest where it is missing or broken.
+        File name to its faults, for every file in the folder or in the manifest, and for the
+        manifest where it is missing or broken; of packs also the objects', as `verify_file` has
+        them.
     """
     found: dict[str, list[str]] = {}
     try:
@@ -87,35 +96,59 @@ def verify_folder(folder: Path) -> dict[str, list[str]]:
             unlisted = (
                 [] if name in manifest else [f"{path}: in the folder, but not in the manifest"]
             )
-            found[name] = unlisted + verify_shard(path, manifest.get(name))
+            found |= verify_file(path, manifest.get(name))
+            found[name] = unlisted + found[name]
     return found
 
 
-def verify_shard(path: Path, expected: dict[str, Any] | None = None) -> list[str]:
-    """Check one shard, every picture of it.
+def verify_file(path: Path, expected: dict[str, Any] | None = None) -> dict[str, list[str]]:
+    """Check one file: a shard, or a pack and its objects.
 
     Args:
-        path: the file.
+        path: of the file.
         expected: what its folder's manifest says of it; None where no manifest does.
 
     Returns:
-        Its faults. Where the structure is broken, what depends on that is not looked at.
+        The file's name to its faults, and of a pack also `<file>/<object id>` to those of each
+        object.
     """
-    shard = Shard(path)
+    shards = shards_in(path)
+    if [shard.packed for shard in shards] == [False]:
+        return {path.name: verify_shard(shards[0], expected)}
+    entry = expected or {}
+    faults = () if expected is None else _pack_faults(path, shards, entry)
+    found = {path.name: [f"{path}: {fault}" for fault in faults]}
+    for shard in shards:
+        counts = entry.get("objects", {}).get(shard.path.name)
+        found[f"{path.name}/{shard.path.name}"] = verify_shard(shard, counts)
+    return found
+
+
+def verify_shard(shard: Shard, expected: dict[str, Any] | None = None) -> list[str]:
+    """Check one shard, or one object of a pack, every picture of it.
+
+    Args:
+        shard: it; closed afterwards.
+        expected: what the manifest says of it; None where no manifest does.
+
+    Returns:
+        Its faults. Where the structure is broken, what depends on that is not looked at. A pack has
+        no depth: its points are checked against the link maps alone.
+    """
     faults: list[str] = []
     try:
-        faults.extend(f"{path}: {fault}" for fault in _faults(shard, expected))
+        faults.extend(f"{shard.path}: {fault}" for fault in _faults(shard, expected))
     except ShardError as error:
         faults.append(str(error))
     except Exception as error:  # on a damaged file, the libraries raise anything
-        faults.append(f"{path}: cannot be read: {type(error).__name__}: {error}")
+        faults.append(f"{shard.path}: cannot be read: {type(error).__name__}: {error}")
     finally:
         shard.close()
     return faults
 
 
 def _faults(shard: Shard, expected: dict[str, Any] | None) -> Iterator[str]:
-    if expected is not None:
+    if expected is not None and not shard.packed:
         yield from _file_faults(shard.path, expected)
     for structure in (_schema_faults, _index_faults):
         broken = list(structure(shard))
@@ -141,6 +174,13 @@ def _file_faults(path: Path, expected: dict[str, Any]) -> Iterator[str]:
         yield f"its SHA-256 is {digest}, {expected['sha256']} in the manifest"
 
 
+def _pack_faults(path: Path, shards: list[Shard], expected: dict[str, Any]) -> Iterator[str]:
+    yield from _file_faults(path, expected)
+    listed, present = set(expected.get("objects", ())), {shard.path.name for shard in shards}
+    yield from (f"object {name} is in the manifest alone" for name in sorted(listed - present))
+    yield from (f"object {name} is not in the manifest" for name in sorted(present - listed))
+
+
 def _count_faults(shard: Shard, expected: dict[str, Any]) -> Iterator[str]:
     states = len(shard.states)
     for name, count in (("states", states), ("views", states * len(shard.camera_to_world))):
@@ -152,10 +192,13 @@ def _schema_faults(shard: Shard) -> Iterator[str]:
     """Of datasets and attributes: what keeps the file from being read as a shard at all."""
     file = shard.file
     for group, names in ATTRIBUTES.items():
-        attributes = file[group].attrs if group in file else {}
+        node = file if group == "/" else file.get(group)
+        attributes = {} if node is None else node.attrs
         yield from (f"{group}: no attribute {name!r}" for name in names if name not in attributes)
     sizes: dict[str, int] = {}
     for name, (kind, shape) in DATASETS.items():
+        if shard.packed and name in ("frames/depth", "frames/depth_end"):
+            continue
         dataset = file.get(name)
         if not isinstance(dataset, h5py.Dataset):
             yield f"{name}: missing"
@@ -281,12 +324,12 @@ def _pose_faults(shard: Shard) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """The pictures of one state that decode, in whichever views those are."""
+    """The pictures of one state that decode, in whichever views those are; a pack has no depth."""
 
     views: list[int]
     alpha: UInt8[np.ndarray, "V H W"]
-    depth: Float[np.ndarray, "V H W"]
     link: Int[np.ndarray, "V H W"]
+    depth: Float[np.ndarray, "V H W"] | None
 
 
 @dataclass(frozen=True)
@@ -323,25 +366,26 @@ def _decode(shard: Shard, state: int, faults: list[str]) -> _Pictures:
     """Decode the pictures of a state; what is wrong with one goes to `faults`."""
     size = (shard.resolution, shard.resolution)
     views: list[int] = []
-    stacks: list[list[np.ndarray]] = [[], [], []]
+    stacks: dict[str, list[np.ndarray]] = {kind: [] for kind in shard.kinds}
     for view in range(len(shard.camera_to_world)):
-        images = []
-        for read, shape in ((shard.colour, (*size, 4)), (shard.depth, size), (shard.link, size)):
+        images = {}
+        for kind in shard.kinds:
+            shape = (*size, 4) if kind == "colour" else size
             try:
-                image = read(state, view)
+                image = getattr(shard, kind)(state, view)
             except Exception as error:  # on damaged bytes, decoders raise anything
-                faults.append(f"view {view}: its {read.__name__} does not decode: {error}")
+                faults.append(f"view {view}: its {kind} does not decode: {error}")
                 continue
             if image.shape == shape:
-                images.append(image)
+                images[kind] = image
             else:
-                faults.append(f"view {view}: its {read.__name__} is {image.shape}, not {shape}")
+                faults.append(f"view {view}: its {kind} is {image.shape}, not {shape}")
         if len(images) == len(stacks):
             views.append(view)
-            for stack, image in zip(stacks, images, strict=True):
-                stack.append(image)
-    colour, depth, link = (np.array(stack) for stack in stacks)
-    return _Pictures(views, colour[..., 3], depth, link)
+            for kind, image in images.items():
+                stacks[kind].append(image)
+    arrays = {kind: np.array(stack) for kind, stack in stacks.items()}
+    return _Pictures(views, arrays["colour"][..., 3], arrays["link"], arrays.get("depth"))
 
 
 def _land(shard: Shard, state: int, pictures: _Pictures) -> _Landing:
@@ -356,12 +400,10 @@ def _land(shard: Shard, state: int, pictures: _Pictures) -> _Landing:
 def _map_faults(shard: Shard, pictures: _Pictures) -> Iterator[str]:
     """Whether colour, depth and link maps show one and the same."""
     there = pictures.link >= 0
-    per_view = {
-        "has link indices beyond the last link": pictures.link >= len(shard.object.links),
-        "has a link where there is no depth, or the other way round": (
-            there != np.isfinite(pictures.depth)
-        ),
-    }
+    per_view = {"has link indices beyond the last link": pictures.link >= len(shard.object.links)}
+    if pictures.depth is not None:
+        wrong = there != np.isfinite(pictures.depth)
+        per_view["has a link where there is no depth, or the other way round"] = wrong
     for fault, wrong in per_view.items():
         yield from (f"view {pictures.views[v]}: {fault}" for v in np.flatnonzero(wrong.any((1, 2))))
     bare = ~_grown(~there) & (pictures.alpha == 0)
@@ -379,7 +421,10 @@ def _visible_faults(shard: Shard, pictures: _Pictures, landing: _Landing) -> Ite
     near, far = (float(shard.file["views"].attrs[name]) for name in ("near", "far"))
     step = (far - near) / DEPTH_STEPS  # so close to the tolerance, the stored depth cannot tell
     own = landing.inside & (pictures.link[landing.pixel] == shard.point_link)
-    gap = np.where(own, np.abs(landing.distance - pictures.depth[landing.pixel]), np.inf)
+    if pictures.depth is None:  # which tells neither that a point shows nor that it does not
+        gap = np.where(own, TOLERANCE, np.inf)
+    else:
+        gap = np.where(own, np.abs(landing.distance - pictures.depth[landing.pixel]), np.inf)
     off = (landing.visible & (gap > TOLERANCE + step)).sum(axis=1)
     missed = (~landing.visible & (gap < TOLERANCE - step)).sum(axis=1)
     allowed = STRAY * landing.visible.sum(axis=1)

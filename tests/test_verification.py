@@ -11,7 +11,7 @@ from synthetic import LINKS, synthetic_shard
 
 from datagen.image_codec import decode_link, encode_colour, encode_link
 from datagen.shard_writer import sha256, write_manifest
-from datagen.shards import MANIFEST
+from datagen.shards import MANIFEST, Shard
 from datagen.verification import ATTRIBUTES, DATASETS, verify_folder, verify_shard
 
 NAME = "cabinet.h5"
@@ -164,7 +164,7 @@ def test_faults_inside_are_named(
 ) -> None:
     with h5py.File(copy, "r+") as file:
         spoil(file)
-    found = verify_shard(copy)
+    found = verify_shard(Shard(copy))
     assert all(any(fault in line for line in found) for fault in faults), found
     assert all(line.startswith(f"{copy}: ") for line in found)
 
@@ -172,7 +172,7 @@ def test_faults_inside_are_named(
 def test_only_the_spoiled_view_is_named(copy: Path) -> None:
     with h5py.File(copy, "r+") as file:
         shift_the_bits(file)
-    (fault,) = verify_shard(copy)
+    (fault,) = verify_shard(Shard(copy))
     assert "state cabinet_0_5_u0, view 9" in fault
 
 
@@ -180,7 +180,7 @@ def test_points_on_the_wrong_part(copy: Path) -> None:
     with h5py.File(copy, "r+") as file:
         for state, view in np.ndindex(6, 12):
             replace_picture("link", state, view, call_the_drawer_lid)(file)
-    faults = verify_shard(copy)
+    faults = verify_shard(Shard(copy))
     assert all("are not what the depth and link maps show" in fault for fault in faults)
     assert any("state cabinet_0_0_u0, view 0:" in fault for fault in faults)
 
