@@ -27,7 +27,7 @@ from model.prediction import VIEWS, Dragged
 from model.video import FRAMES, write_video
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; color: #222 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
 img, video { border: 1px solid #ddd; width: 100% } td { width: 11% } th { text-align: left }
 .first { display: grid; grid-template-columns: 1fr 2fr; gap: 1rem; max-width: 50rem }
 """
