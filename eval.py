@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from inspect import getdoc
 
-import tyro
-
-from datagen.shards import Shard, ShardError, open_shards
+from datagen.shards import Shard, open_shards
 from model.device import choose_device
 from model.evaluation.cases import DragChoice, check_pictures, choose_cases
 from model.evaluation.config import EvalConfig
 from model.evaluation.evaluate import Setting, evaluate, rows_to_compare
 from model.evaluation.pictures import choose_examples, contact_sheet, examples, write_turntables
 from model.evaluation.report import markdown, results, write_results
-from model.perceptual import Perceptual, PerceptualError
+from model.perceptual import Perceptual
+from model.program import program
 from model.splits import split_shards
 from model.video import check_video
 from model.views import check_resolution
@@ -69,15 +67,7 @@ def open_data(config: EvalConfig) -> tuple[dict[str, Shard], dict[str, Shard] | 
 
 
 def main() -> int:
-    try:
-        run(tyro.cli(EvalConfig, prog="python eval.py", description=getdoc(EvalConfig)))
-    except (ShardError, PerceptualError, ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return program(EvalConfig, run, "python eval.py")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from inspect import getdoc
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ import tyro
 
 from model.gallery import write_gallery
 from model.pretrained import PredictorConfig, load_predictor
+from model.program import program
 from model.video import check_video
 
 
@@ -90,15 +90,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def main() -> int:
-    try:
-        run(tyro.cli(PredictConfig, prog="python predict.py", description=getdoc(PredictConfig)))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return program(PredictConfig, run, "python predict.py")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.config import PartRMConfig
 
@@ -24,6 +24,8 @@ CONFIG_KEY = "partrm_config"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 UNUSED = "unet.alpha"  # a scalar in published PartRM checkpoints that their code never reads
 MENTIONED = 5  # names in an error message
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 TO_OURS = (
     (r"^unet\.drag_position_net\.linears_drags\.(\d+)\.", r"unet.drag_layers.\1.mlp."),
@@ -108,6 +110,27 @@ def write_tensors(
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def built(make: Callable[[], ModuleT], weights: Mapping[str, Tensor], source: str) -> ModuleT:
+    """A network with these weights, in float32 on the CPU.
+
+    Args:
+        make: the network, of any weights.
+        weights: its state dict.
+        source: where that is from, for messages.
+
+    Raises:
+        CheckpointError: there is no such network, or the weights do not fit; says what differs.
+    """
+    try:
+        with torch.device("meta"):
+            network = make()
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: its configuration makes no network: {error}") from error
+    check_fit(network.state_dict(), weights, source)
+    network.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
+    return network
 
 
 def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:

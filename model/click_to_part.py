@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.checkpoint_layout import CheckpointError, check_fit, read_tensors, write_tensors
+from model.checkpoint_layout import CheckpointError, built, read_tensors, write_tensors
 from model.config import settings_of
 from model.unet import ResidualBlock, SelfAttention
 from model.weights import PARTS
@@ -120,14 +120,8 @@ class ClickToPartNet(nn.Module):
             raise CheckpointError(
                 f"{path}: no click-to-part network (no {CONFIG_KEY} in its metadata)"
             )
-        try:
-            with torch.device("meta"):
-                network = cls(ClickToPartConfig.from_json(metadata[CONFIG_KEY]))
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: its configuration makes no network: {error}") from error
-        check_fit(network.state_dict(), weights, str(path))
-        network.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
-        return network
+        config = metadata[CONFIG_KEY]
+        return built(lambda: cls(ClickToPartConfig.from_json(config)), weights, str(path))
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write configuration and weights to one .safetensors file, whole or not at all. Weights

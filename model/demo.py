@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from inspect import getdoc
 from pathlib import Path
 
 import numpy as np
-import tyro
 from jaxtyping import UInt8
-from PIL import Image
 
 from datagen.drags import draggable_pairs, sample_drags
-from datagen.shards import Shard, ShardError, open_shards
+from datagen.shards import Shard, open_shards
 from model.gallery import write_gallery
 from model.prediction import VIEWS
 from model.pretrained import PredictorConfig, load_predictor
-from model.video import check_video
-from model.views import downscaled
+from model.program import program
+from model.video import check_video, turntable_cameras
+from model.views import cameras, on_white, read_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,26 +81,17 @@ def handle(shard: Shard, source: int, target: int) -> list[float]:
 
 
 def pictures_of(shard: Shard, state: int, size: int) -> dict[int, UInt8[np.ndarray, "S S 3"]]:
-    """What the shard shows of a state from those of a turn's `VIEWS` views that it has."""
-    count = len(shard.camera_to_world)
-    shown = {}
-    for view in range(VIEWS):
-        if view * count % VIEWS == 0:
-            picture = Image.fromarray(downscaled(shard.colour(state, view * count // VIEWS), size))
-            white = Image.new("RGBA", picture.size, "white")
-            shown[view] = np.asarray(Image.alpha_composite(white, picture).convert("RGB"))
-    return shown
+    """What the shard shows of a state from those of a turn's `VIEWS` views that its rig has."""
+    every = cameras(shard, range(len(shard.camera_to_world)))
+    apart = (turntable_cameras(every[0], VIEWS)[:, None] - every).abs().amax(dim=(2, 3))
+    there = {turn: int(row.argmin()) for turn, row in enumerate(apart) if row.min() < 1e-4}
+    pictures, _ = on_white(read_pictures(shard, state, list(there.values()), size))
+    shown = (255 * pictures).round().byte().permute(0, 2, 3, 1).numpy()
+    return dict(zip(there, shown, strict=True))
 
 
 def main() -> int:
-    try:
-        run(tyro.cli(DemoConfig, prog="python -m model.demo", description=getdoc(DemoConfig)))
-    except (ShardError, ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return program(DemoConfig, run, "python -m model.demo")
 
 
 if __name__ == "__main__":

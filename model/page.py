@@ -15,13 +15,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from inspect import getdoc
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
@@ -32,6 +30,7 @@ from model.picture import FILL, ImageLike, Picture, PictureError, read_picture
 from model.ply import save_ply
 from model.prediction import Dragged, Predictor, Scene
 from model.pretrained import PredictorConfig, load_predictor
+from model.program import program
 from model.propagation import DragError
 
 try:
@@ -393,20 +392,17 @@ def _canvas(rgba: UInt8[np.ndarray, "S S 4"]) -> UInt8[np.ndarray, "S S 3"]:
     return pixels
 
 
+def serve(config: PageConfig) -> None:
+    """Keep the page open until Ctrl-C."""
+    torch.set_grad_enabled(False)
+    server = start(config)
+    print(f"open http://{config.host}:{server.get_port()} in a browser; Ctrl-C ends it")
+    sys.stdout.flush()
+    server.sleep_forever()
+
+
 def main() -> int:
-    try:
-        config = tyro.cli(PageConfig, prog="python -m model.page", description=getdoc(PageConfig))
-        torch.set_grad_enabled(False)
-        server = start(config)
-        print(f"open http://{config.host}:{server.get_port()} in a browser; Ctrl-C ends it")
-        sys.stdout.flush()
-        server.sleep_forever()
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return program(PageConfig, serve, "python -m model.page")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from model.checkpoint_layout import CheckpointError, check_fit, read_checkpoint, write_checkpoint
+from model.checkpoint_layout import CheckpointError, built, read_checkpoint, write_checkpoint
 from model.config import PartRMConfig
 from model.drag_embedding import Drags
 from model.picture import ImageLike
@@ -118,14 +118,7 @@ class PartRM(nn.Module):
         if expected is not None and config != expected:
             differences = "; ".join(expected.differences(config))
             raise CheckpointError(f"{path} is another network (expected, found): {differences}")
-        try:
-            with torch.device("meta"):
-                network = cls(config)
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: its configuration makes no network: {error}") from error
-        check_fit(network.state_dict(), weights, str(path))
-        network.load_state_dict({k: v.float() for k, v in weights.items()}, assign=True)
-        return network
+        return built(lambda: cls(config), weights, str(path))
 
     def save_pretrained(self, path: str | os.PathLike[str]) -> None:
         """Write weights and configuration to one .safetensors file, whole or not at all."""
