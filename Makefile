@@ -21,6 +21,8 @@ WEIGHTS ?= $(wildcard $(RUNS)/appearance/weights.safetensors)
 EVAL_nano := --no-lpips --resolution 128
 
 DEMO := data/generated/demo
+# The objects that `make view` offers: those of the dataset, else that of the demo.
+SAMPLES ?= $(firstword $(wildcard $(DATA)/manifest.json $(DEMO)/shards/manifest.json) $(DATA)/)
 
 .PHONY: help setup demo dataset train eval view test lint format clean
 
@@ -64,7 +66,7 @@ eval: setup $(DATA)/manifest.json
 
 # The browser draws on the same cores: threads that wait must not spin.
 view: setup
-	OMP_WAIT_POLICY=passive $(RUN) -m model.page $(if $(WEIGHTS),--weights $(WEIGHTS)) --data $(DATA) $(ARGS)
+	OMP_WAIT_POLICY=passive $(RUN) -m model.page $(if $(WEIGHTS),--weights $(WEIGHTS)) --data $(dir $(SAMPLES)) $(ARGS)
 
 test: setup
 	$(RUN) -m pytest
