@@ -27,11 +27,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from datagen.cameras import rig
+from model.capture import Captured, CapturedForTraining
 from model.config import PRESETS
+from model.device import placed
 from model.drag_embedding import Drags
 from model.partrm import PartRM
 from model.training.dataset import Sample
-from model.training.stages import Stage, render_like
+from model.training.stages import Forward, Stage, render_like
 from model.views import Views
 
 BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # FLOP/s, dense, by the chip's name
@@ -46,7 +48,8 @@ class Args:
         preset: of the network.
         batch: sizes of the batch for steps and forwards; one drag is always measured alone.
         device: cuda or cpu; by default CUDA where there is one.
-        compile: torch.compile's mode, or none.
+        how: eager; captured, on CUDA, as training and the page run it; or compiled.
+        channels_last: whether weights are laid out as training and prediction do on CUDA.
         runs: counted runs of each line, after three that are not.
         train: whether to time training steps too.
     """
@@ -54,7 +57,8 @@ class Args:
     preset: Literal["big", "small", "tiny", "mini", "nano"] = "mini"
     batch: tuple[int, ...] = (4,)
     device: str | None = None
-    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    how: Literal["eager", "captured", "compiled"] = "eager"
+    channels_last: bool = True
     runs: int = 20
     train: bool = True
 
@@ -64,39 +68,62 @@ def main() -> None:
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.manual_seed(0)
     network = PartRM(PRESETS[args.preset]).to(device)
-    if args.compile != "none":
-        network.compile(mode=args.compile)
+    if args.channels_last:
+        placed(network, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{args.preset} on {name}, torch {torch.__version__}, compile {args.compile}")
+    print(f"{args.preset} on {name}, torch {torch.__version__}, {args.how}")
     print("| what | batch | ms | samples/s | peak GB | TFLOP | share of peak |")
     print("|---|---|---|---|---|---|---|")
     for batch in args.batch if args.train else ():
-        step = _training_step(network, batch, device)
-        _report("training step", batch, step, device, args.runs, name)
+        optimizer = torch.optim.AdamW(network.parameters(), 1e-6, fused=device.type == "cuda")
+        counted = _training_step(network, network, optimizer, batch, device)
+        forward = CapturedForTraining(network) if args.how == "captured" else _eager(network, args)
+        step = _training_step(network, forward, optimizer, batch, device)
+        _report("training step", batch, step, device, args.runs, name, counted)
+        del forward, step, optimizer, counted
         network.zero_grad(set_to_none=True)
     network.eval().requires_grad_(False)
+    called = Captured(network) if args.how == "captured" else _eager(network, args)
     for batch in args.batch:
         views, drags = _views(batch, network.config.input_size, device), _drags(batch, device)
         images = views.network_input()
-        forward, static = partial(network, images, drags), partial(network, images)
+        given = (("forward", (images, drags)), ("without drags", (images, None)))
         with torch.inference_mode(), _autocast(device):
-            with_drags = _report("forward", batch, forward, device, args.runs, name)
-            without = _report("without drags", batch, static, device, args.runs, name)
-        print(f"| the drags' share | {batch} | {with_drags - without:.1f} | | | | |")
+            with_drags, without = (
+                _report(
+                    *(what, batch, partial(called, *inputs), device, args.runs, name),
+                    partial(network, *inputs),
+                )
+                for what, inputs in given
+            )
+        print(f"| the drags' share | {batch} | {with_drags - without:.2f} | | | | |")
     with torch.inference_mode():
-        alone = _one_drag(network, device)
-        _report(f"one drag to {RENDERED} views", 1, alone, device, args.runs, name)
-        to_gaussians = _one_drag(network, device, rendered=0)
-        _report("one drag to the Gaussians", 1, to_gaussians, device, args.runs, name)
+        for what, rendered in ((f"{RENDERED} views", RENDERED), ("the Gaussians", 0)):
+            alone, eager = (_one_drag(network, f, device, rendered) for f in (called, network))
+            _report(f"one drag to {what}", 1, alone, device, args.runs, name, eager)
+
+
+def _eager(network: PartRM, args: Args) -> Forward:
+    """The network as Python calls it, or compiled."""
+    if args.how == "compiled":
+        network.compile(dynamic=False)
+    return network
 
 
 def _report(
-    what: str, batch: int, run: Callable[[], object], device: torch.device, runs: int, chip: str
+    what: str,
+    batch: int,
+    run: Callable[[], object],
+    device: torch.device,
+    runs: int,
+    chip: str,
+    counted: Callable[[], object],
 ) -> float:
-    """Time `run`, print a line, and return its median in ms."""
+    """Time `run`, print a line, and return its median in ms. The arithmetic is taken from
+    `counted`, the same without a graph, of which it cannot be told."""
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
+        counted()
     for _ in range(3):
-        run()
-    with FlopCounterMode(display=False) as counter:
         run()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -118,16 +145,21 @@ def _report(
     return ms
 
 
-def _training_step(network: PartRM, batch: int, device: torch.device) -> Callable[[], None]:
+def _training_step(
+    network: PartRM,
+    forward: Forward,
+    optimizer: torch.optim.Optimizer,
+    batch: int,
+    device: torch.device,
+) -> Callable[[], None]:
     """Forward, 8 rendered views, backward, clipping and AdamW, as stage `appearance` without
     LPIPS."""
     stage = Stage(network, None, None, 0.0, lambda: _autocast(device))
     sample = _sample(batch, network.config.input_size, device)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-6, fused=device.type == "cuda")
 
     def step() -> None:
         optimizer.zero_grad()
-        stage.loss(network, sample, with_lpips=False).loss.backward()
+        stage.loss(forward, sample, with_lpips=False).loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
 
@@ -135,7 +167,7 @@ def _training_step(network: PartRM, batch: int, device: torch.device) -> Callabl
 
 
 def _one_drag(
-    network: PartRM, device: torch.device, rendered: int = RENDERED
+    network: PartRM, forward: Forward, device: torch.device, rendered: int
 ) -> Callable[[], Tensor]:
     """From pictures, already on the device, to pictures of the moved object."""
     size = network.config.input_size
@@ -147,7 +179,8 @@ def _one_drag(
 
     def drag() -> Tensor:
         with _autocast(device):
-            gaussians = network(views.network_input(), network.drags_of_view_0(start, end, mask, 4))
+            drags = network.drags_of_view_0(start, end, mask, 4)
+            gaussians = forward(views.network_input(), drags)
         if not rendered:
             return gaussians
         return render_like(gaussians, cameras, views.intrinsics, blank).colour

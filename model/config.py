@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-Positions = Literal["free", "ray"]
+Positions = Literal["free", "ray", "displaced"]
 Colours = Literal["free", "seen"]
 DragStyle = Literal["paper", "published"]
 
@@ -28,9 +28,12 @@ class PartRMConfig:
         layers_per_level: residual blocks of an encoder level; a decoder level has one more.
         heads: attention heads.
         norm_groups: groups of every group norm.
-        positions: `free`: three coordinates in [-1, 1]; `ray`: a depth along the pixel's ray.
-        depth_range: for `ray`, how far before and behind the ray's point nearest to the world's
-            origin a Gaussian can lie, in world units. Objects fit the unit sphere: 1 reaches all.
+        layers: Gaussians of each splat: what lies behind the first can be told apart from it.
+        positions: `free`: three coordinates in [-1, 1]; `ray`: a depth along the pixel's ray;
+            `displaced`: that, and a displacement from there, by which a part can leave its pixels.
+        depth_range: for all but `free`, how far before and behind the ray's point nearest to the
+            world's origin a Gaussian can lie, in world units. Objects fit the unit sphere: 1
+            reaches all.
         colours: `free`: the network's output; `seen`: that, on top of what its pixel shows.
         drag_levels: the encoder levels whose input embeds the drags; none: the static network.
         drag_style: `paper`: residual fusion, maps indexed [y, x]; `published`: as in the published
@@ -46,6 +49,7 @@ class PartRMConfig:
     layers_per_level: int = 2
     heads: int = 16
     norm_groups: int = 32
+    layers: int = 1
     positions: Positions = "free"
     depth_range: float = 1.0
     colours: Colours = "free"
@@ -68,6 +72,8 @@ class PartRMConfig:
             self.drag_levels
         ):
             raise ValueError(f"drag_levels {self.drag_levels} must be different ones of {levels}")
+        if self.layers < 1:
+            raise ValueError(f"layers {self.layers} must be 1 or more")
         if self.positions not in get_args(Positions):
             raise ValueError(f"positions must be one of {get_args(Positions)}")
         if self.colours not in get_args(Colours):

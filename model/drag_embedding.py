@@ -88,13 +88,13 @@ def fourier_encoding(angles: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch
     return torch.stack([scaled.sin(), scaled.cos()], dim=-2).flatten(-3)
 
 
-def splat_profile(cells: Int[Tensor, "*batch"], size: int) -> Float[Tensor, "*batch {size}"]:
-    """What a unit impulse in these cells of a row becomes under a 5-tap Gaussian of sigma 1,
-    where the row is reflected at both ends (the outermost cells are not repeated)."""
-    row = torch.arange(size, device=cells.device)
-    centre, last = cells[..., None], size - 1
+def splat_profiles(size: int, device: torch.device) -> Float[Tensor, "{size} {size}"]:
+    """What a unit impulse in each cell of a row becomes under a 5-tap Gaussian of sigma 1, where
+    the row is reflected at both ends (the outermost cells are not repeated)."""
+    row = torch.arange(size, device=device)
+    centre, last = row[:, None], size - 1
 
-    def gaussian(distance: Int[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+    def gaussian(distance: Int[Tensor, "size size"]) -> Float[Tensor, "size size"]:
         taps = torch.exp(-0.5 * distance.float() ** 2)
         return torch.where(distance.abs() <= BLUR_REACH, taps, 0.0)
 
@@ -104,18 +104,25 @@ def splat_profile(cells: Int[Tensor, "*batch"], size: int) -> Float[Tensor, "*ba
     return (gaussian(row - centre) + mirrored_left + mirrored_right) / total
 
 
-def convolved_splats(
-    kernels: Float[Tensor, "N D K 3 3"], x: Float[Tensor, "N D W"], y: Float[Tensor, "N D H"]
+def with_convolved_splats(
+    features: Float[Tensor, "N K H W"],
+    kernels: Float[Tensor, "N D K 3 3"],
+    x: Float[Tensor, "N D W"],
+    y: Float[Tensor, "N D H"],
 ) -> Float[Tensor, "N K H W"]:
-    """The sum over d of the splats `y[d] x[d]`, each convolved by its kernels with zeros around.
+    """Features plus the sum over d of the splats `y[d] x[d]`, each convolved by its kernels with
+    zeros around.
 
     A map of D splats is far from full rank: convolving their profiles instead spares both the map
     and a dense convolution of it.
     """
     x_taps = F.pad(x, (1, 1)).unfold(-1, x.shape[-1], 1)  # [N, D, 3, W]: x[w - 1], x[w], x[w + 1]
     y_taps = F.pad(y, (1, 1)).unfold(-1, y.shape[-1], 1)
-    rows = torch.einsum("ndkij,ndjw->ndkiw", kernels, x_taps)
-    return torch.einsum("ndih,ndkiw->nkhw", y_taps, rows)
+    rows = torch.einsum("ndkij,ndjw->ndiwk", kernels, x_taps).flatten(3).flatten(1, 2)
+    columns = y_taps.flatten(1, 2).mT
+    lines = features.permute(0, 2, 3, 1)  # [N, H, W, K]
+    summed = torch.baddbmm(lines.flatten(2), columns, rows).view(lines.shape).permute(0, 3, 1, 2)
+    return summed.contiguous() if features.is_contiguous() else summed
 
 
 class DragLayer(nn.Module):
@@ -158,7 +165,7 @@ class DragLayer(nn.Module):
         second: the sums of their Gaussian splats of 5x5 cells, each times its end's code."""
         on_features, on_map = self.fuse.weight.chunk(2, dim=1)
         convolved = F.conv2d(features, on_features, self.fuse.bias, padding=1)
-        if drags is None:
+        if drags is None or not drags.mask.shape[-1]:
             return convolved
         height, width = features.shape[-2:]
         mask = drags.mask.flatten(0, 1)[:, None, :, None]
@@ -167,9 +174,10 @@ class DragLayer(nn.Module):
         codes = self.mlp(fourier_encoding(self.angles(ends)).to(on_map.dtype)) * mask
         kernels = torch.einsum("nedc,kecij->nedkij", codes, on_map.unflatten(1, (2, -1)))
         column, row = self.place(ends).flatten(1, 2).unbind(-1)
-        x = splat_profile(_cells(column, width), width).to(kernels.dtype)
-        y = splat_profile(_cells(row, height), height).to(kernels.dtype)
-        return convolved + convolved_splats(kernels.flatten(1, 2), x, y)
+        across = splat_profiles(width, ends.device).to(kernels.dtype)
+        along = splat_profiles(height, ends.device).to(kernels.dtype) if height != width else across
+        x, y = across[_cells(column, width)], along[_cells(row, height)]
+        return with_convolved_splats(convolved, kernels.flatten(1, 2), x, y)
 
     def forward(
         self, features: Float[Tensor, "BV C H W"], drags: Drags | None
@@ -178,8 +186,8 @@ class DragLayer(nn.Module):
         if drags is None:
             return features
         dragged = drags.mask.flatten(1).any(dim=1).repeat_interleave(drags.mask.shape[1])
-        fused = features + self.fused(features, drags)
-        return torch.where(dragged[:, None, None, None], fused, features)
+        change = self.fused(features, drags)
+        return torch.addcmul(features, dragged[:, None, None, None].to(change.dtype), change)
 
 
 class PublishedDragLayer(DragLayer):

@@ -35,14 +35,17 @@ class PartRM(nn.Module):
     def __init__(self, config: PartRMConfig) -> None:
         super().__init__()
         self.config = config
-        self.position_channels = {"free": 3, "ray": 1}[config.positions]
-        channels = self.position_channels + sum(SHAPE_CHANNELS)
+        self.position_channels = {"free": 3, "ray": 1, "displaced": 4}[config.positions]
+        channels = config.layers * (self.position_channels + sum(SHAPE_CHANNELS))
         self.unet = MultiViewUNet(INPUT_CHANNELS, channels, config)
         self.conv = nn.Conv2d(channels, channels, 1)
-        if config.positions == "ray":  # the published networks start as PyTorch has it
-            bias = self.conv.get_parameter("bias")
+        if config.positions != "free":  # the published networks start as PyTorch has it
+            weight = self.conv.weight.unflatten(0, (config.layers, -1))
+            bias = self.conv.get_parameter("bias").unflatten(0, (config.layers, -1))
             with torch.no_grad():
-                bias[self.position_channels :] = first_shape(2 / config.splat_size)
+                weight[:, 1 : self.position_channels] = 0  # no displacement
+                bias[:, 1 : self.position_channels] = 0
+                bias[:, self.position_channels :] = first_shape(2 / config.splat_size)
 
     def forward(
         self, images: Float[Tensor, "B V 9 H W"], drags: Drags | None = None
@@ -54,19 +57,24 @@ class PartRM(nn.Module):
             drags: those of each view; any number from 0 up.
 
         Returns:
-            N = V h w Gaussians, one for each pixel of each view's splatter image, in the world:
-            position 3, opacity 1, scale 3, rotation 4 (w, x, y, z), colour 3.
+            N = V L h w Gaussians, one for each layer and pixel of each view's splatter image, in
+            the world: position 3, opacity 1, scale 3, rotation 4 (w, x, y, z), colour 3.
         """
         self._check(images, drags)
+        layers = self.config.layers
         raw = self.conv(self.unet(images, drags).flatten(0, 1)).float()
-        raw = raw.unflatten(0, images.shape[:2])
+        raw = raw.unflatten(1, (layers, -1)).unflatten(0, images.shape[:2]).flatten(1, 2)
+        seen = images.repeat_interleave(layers, dim=1)
         position, shape = raw.split([self.position_channels, sum(SHAPE_CHANNELS)], dim=2)
-        if self.config.positions == "ray":
-            position = positions_on_rays(position, images[:, :, 3:], self.config.depth_range)
-        else:
+        if self.config.positions == "free":
             position = position.clamp(-1, 1)
+        else:
+            depth, displacement = position[:, :, :1], position[:, :, 1:]
+            position = positions_on_rays(depth, seen[:, :, 3:], self.config.depth_range)
+            if self.config.positions == "displaced":
+                position = position + displacement
         if self.config.colours == "seen":
-            shape = with_seen_colours(shape, images)
+            shape = with_seen_colours(shape, seen)
         return gaussians_of_splatter(position, shape)
 
     def drag(self, image: ImageLike, drags: Sequence[Sequence[float]], **options: Any) -> Dragged:

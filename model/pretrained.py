@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from datagen.cameras import RigName
-from model.device import choose_device
+from model.device import choose_device, placed
 from model.part_masks import ClickToPart, PartMask, SegmentAnything
 from model.partrm import PartRM
 from model.picture import Framing
@@ -58,7 +58,7 @@ def load_predictor(config: PredictorConfig) -> Predictor:
     """
     device = choose_device(config.device)
     network, reconstructor = (
-        PartRM.from_pretrained(path).to(device).eval().requires_grad_(False) if path else None
+        placed(PartRM.from_pretrained(path), device).eval().requires_grad_(False) if path else None
         for path in (config.weights, config.reconstructor)
     )
     assert network is not None

@@ -54,12 +54,20 @@ def network_input(
     """What the network takes: sRGB colours in [0, 1] on white, normalised by ImageNet's mean and
     deviation, then the rays. A view that is not present keeps its rays, and shows the mean colour
     all over, which no picture of an object does."""
-    mean = pictures.new_tensor(IMAGENET_MEAN)[:, None, None]
-    std = pictures.new_tensor(IMAGENET_STD)[:, None, None]
+    mean, std = _imagenet(pictures.device)
     colours = (pictures - mean) / std
     if present is not None:
         colours = colours * present[..., None, None, None]
     return torch.cat([colours, rays], dim=-3)
+
+
+def _imagenet(device: torch.device) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """ImageNet's mean and deviation, made of scalars: a CUDA graph cannot copy them there."""
+    mean, std = (
+        torch.stack([torch.full((1, 1), value, device=device) for value in values])
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std
 
 
 def positions_on_rays(
@@ -86,8 +94,8 @@ def with_seen_colours(
     A splat that stands for several pixels has their mean colour; one of a view that is not present
     has the mean colour that stands in for it.
     """
-    mean, std = images.new_tensor(IMAGENET_MEAN), images.new_tensor(IMAGENET_STD)
-    pictures = images[:, :, :3].float() * std[:, None, None] + mean[:, None, None]
+    mean, std = _imagenet(images.device)
+    pictures = images[:, :, :3].float() * std + mean
     size = raw_shape.shape[-2], raw_shape.shape[-1]
     seen = F.adaptive_avg_pool2d(pictures.flatten(0, 1), size).unflatten(0, images.shape[:2])
     logits = (2 * seen - 1).clamp(-BRIGHTEST, BRIGHTEST).atanh()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from model.config import PartRMConfig
 from model.drag_embedding import DRAG_LAYERS, Drags
+from model.group_norm import group_norm
 
 SKIP_SCALE = math.sqrt(0.5)  # the sum of two branches of unit variance has unit variance again
 
@@ -33,8 +34,8 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Float[Tensor, "BV Cin H W"]) -> Float[Tensor, "BV Cout H W"]:
-        y = self.conv1(F.silu(self.norm1(x)))
-        y = self.conv2(F.silu(self.norm2(y)))
+        y = self.conv1(group_norm(x, self.norm1, silu=True))
+        y = self.conv2(group_norm(y, self.norm2, silu=True))
         return (y + self.shortcut(x)) * SKIP_SCALE
 
 
@@ -66,7 +67,8 @@ class MultiViewAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "BV C H W"], views: int) -> Float[Tensor, "BV C H W"]:
         height, width = x.shape[-2:]
-        tokens = self.norm(x).unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2).flatten(1, 3)
+        normed = group_norm(x, self.norm, silu=False)
+        tokens = normed.unflatten(0, (-1, views)).permute(0, 1, 3, 4, 2).flatten(1, 3)
         y = self.attn(tokens).unflatten(1, (views, height, width))
         return (y.permute(0, 1, 4, 2, 3).flatten(0, 1) + x) * SKIP_SCALE
 
@@ -211,7 +213,10 @@ class MultiViewUNet(nn.Module):
         self, images: Float[Tensor, "B V Cin H W"], drags: Drags | None
     ) -> Float[Tensor, "B V Cout h w"]:
         views = images.shape[1]
-        x = self.conv_in(images.flatten(0, 1))
+        x = images.flatten(0, 1)
+        if x.is_cuda:  # where convolutions are fastest with the channels last in memory
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.conv_in(x)
         skips = [x]
         for level, block in enumerate(self.down_blocks):
             if str(level) in self.drag_layers:
@@ -221,4 +226,4 @@ class MultiViewUNet(nn.Module):
         x = self.mid_block(x, views)
         for block in self.up_blocks:
             x = block(x, skips, views)
-        return self.conv_out(F.silu(self.norm_out(x))).unflatten(0, (-1, views))
+        return self.conv_out(group_norm(x, self.norm_out, silu=True)).unflatten(0, (-1, views))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from model.device import timed
+from model.device import placed, timed
 from model.evaluation.cases import (
     Case,
     DragChoice,
@@ -302,4 +302,4 @@ def _counted(number: int, what: str) -> str:
 
 
 def _load(path: Path, device: torch.device) -> PartRM:
-    return PartRM.from_pretrained(path).to(device).eval()
+    return placed(PartRM.from_pretrained(path), device).eval()

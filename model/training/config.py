@@ -12,7 +12,18 @@ from model.training.augmentation import Augmentation
 StageName = Literal["reconstruct", "motion", "appearance"]
 STAGES: tuple[StageName, ...] = ("reconstruct", "motion", "appearance")
 FREE_TO_CHANGE = {
-    *("data", "out", "stage", "init", "teacher", "split_file", "device", "workers", "compile"),
+    *(
+        "data",
+        "out",
+        "stage",
+        "init",
+        "teacher",
+        "split_file",
+        "device",
+        "workers",
+        "compile",
+        "capture",
+    ),
     *(
         "log_every",
         "pictures_every",
@@ -88,6 +99,8 @@ class TrainConfig:
     lpips: bool = True
     """Whether LPIPS is part of the loss on renderings."""
     lpips_weight: float = 1.0
+    lpips_views: int = 8
+    """Of so many of the rendered views: on a GPU, LPIPS of eight takes longer than all else."""
     lpips_after: int | None = None
     """The step from which on it is. Default: 1000 where training starts from scratch, which may
     collapse otherwise; else 0."""
@@ -101,7 +114,10 @@ class TrainConfig:
     precision: Literal["bf16", "fp32"] | None = None
     """Of the network's arithmetic; weights are float32. Default: bf16 on CUDA, fp32 elsewhere."""
     compile: bool = False
-    """torch.compile the network."""
+    """torch.compile the network; it takes minutes before the first step."""
+    capture: bool = True
+    """On CUDA in bf16, record PartRM's work as CUDA graphs, unless it is compiled: small networks
+    train several times as fast."""
     workers: int = 4
     """Processes that read samples, for each GPU; 0 reads them in the training process."""
     log_every: int = 20

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from datagen.shards import Shard, open_shards
+from model.capture import Captured
 from model.checkpoint_layout import CheckpointError
 from model.config import PRESETS, PartRMConfig
+from model.device import placed
 from model.metrics import psnr
 from model.partrm import PartRM
 from model.perceptual import Perceptual
@@ -21,8 +23,16 @@ from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, StateDataset
 from model.training.processes import Processes
 from model.training.progress import PSNR
-from model.training.run import WEIGHTS, Task, autocast, even_choice, held_out_shards, train_network
-from model.training.stages import Outcome, Stage, compared, task_of
+from model.training.run import (
+    WEIGHTS,
+    Task,
+    autocast,
+    captures,
+    even_choice,
+    held_out_shards,
+    train_network,
+)
+from model.training.stages import Forward, Outcome, Stage, compared, task_of
 from model.views import check_resolution
 
 FROM_SCRATCH_WITHOUT_LPIPS = 1000  # steps
@@ -119,21 +129,23 @@ def make_stage(
         start = _of_this_run(config, before, "--init", name)
     torch.manual_seed(config.seed)
     network = starting_network(start, preset, moves=name != "reconstruct")
-    teacher = None
+    teacher: Forward | None = None
     if name == "motion":
         path = config.teacher or _of_this_run(config, "reconstruct", "--teacher", name)
-        teacher = _fitting(path, preset).requires_grad_(False).eval().to(device)
+        frozen = placed(_fitting(path, preset).requires_grad_(False).eval(), device)
+        teacher = Captured(frozen) if captures(config, device) else frozen
     uses_lpips = config.lpips and name != "motion"
     perceptual = Perceptual(config.vgg_weights).to(device) if uses_lpips else None
     lpips_after = config.lpips_after
     if lpips_after is None:
         lpips_after = FROM_SCRATCH_WITHOUT_LPIPS if start is None else 0
     stage = Stage(
-        network.train().to(device),
+        placed(network.train(), device),
         teacher,
         perceptual,
         config.lpips_weight,
         autocast(config, device),
+        config.lpips_views,
     )
     return stage, lpips_after
 

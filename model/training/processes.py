@@ -49,12 +49,13 @@ def join_processes(device: str | None) -> Iterator[Processes]:
     """Join those that torchrun started, if it started this one.
 
     Args:
-        device: what to compute on; by default this process's GPU, or a CPU where there is none.
+        device: what to compute on; `cuda` is this process's GPU, the default where there is one.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     if device is None:
-        local = int(os.environ.get("LOCAL_RANK", 0))
-        device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     chosen = torch.device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, default_collate
 
 from datagen.shards import Shard
+from model.capture import CapturedForTraining
 from model.click_to_part import ClickToPartNet
 from model.partrm import PartRM
 from model.splits import SplitError, split_shards
@@ -155,6 +156,9 @@ def train_network(
     if step < config.steps:
         folder.mkdir(parents=True, exist_ok=True)
     forward = _forward(network, config, processes)
+    if isinstance(network, PartRM) and captures(config, processes.device):
+        _record(task, forward, dataset, config.batch_size, processes.device)
+        optimizer.zero_grad()
     progress = Progress(name, folder, step, config.steps, task.measure, not processes.first)
     samples = iter(_loader(dataset, config, processes, start=step * config.batch_size))
     in_a_row = 0
@@ -233,21 +237,45 @@ def autocast(
     config: TrainConfig, device: torch.device
 ) -> Callable[[], AbstractContextManager[None]]:
     """Makes the context in which networks compute."""
-    precision = config.precision or ("bf16" if device.type == "cuda" else "fp32")
-    if precision == "fp32":
+    if not _in_bf16(config, device):
         return nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
+def captures(config: TrainConfig, device: torch.device) -> bool:
+    """Whether the work of networks is recorded as CUDA graphs."""
+    wanted = config.capture and not config.compile
+    return wanted and device.type == "cuda" and _in_bf16(config, device)
+
+
+def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
+    return (config.precision or ("bf16" if device.type == "cuda" else "fp32")) == "bf16"
+
+
 def _forward(network: nn.Module, config: TrainConfig, processes: Processes) -> nn.Module:
-    """The network as it is called: replicated and compiled, if so asked."""
+    """The network as it is called: replicated, and compiled or captured, if so asked."""
     module: nn.Module = network
+    if isinstance(network, PartRM) and captures(config, processes.device):
+        module = CapturedForTraining(network)
     if processes.count > 1:
         gpu = [processes.device.index] if processes.device.type == "cuda" else None
-        module = DistributedDataParallel(network, device_ids=gpu)
+        module = DistributedDataParallel(module, device_ids=gpu)
     if config.compile:
         module.compile()
     return module
+
+
+def _record(
+    task: Task[NetworkT, BatchT, OutcomeT],
+    forward: nn.Module,
+    dataset: Samples[BatchT],
+    batch_size: int,
+    device: torch.device,
+) -> None:
+    """Have a captured network recorded, on a batch that is not learnt from. It is done before
+    samples are loaded: the thread that does so asks CUDA for things that spoil a recording."""
+    batch = default_collate([dataset[number % len(dataset)] for number in range(batch_size)])
+    task.loss(forward, batch.to(device), 0).loss.backward()
 
 
 def _loader(

@@ -52,17 +52,19 @@ class Stage:
 
     Attributes:
         network: gives drags their place; its weights are trained through `forward`.
-        teacher: the frozen reconstructor of stage `motion`, else None.
+        teacher: the frozen reconstructor of stage `motion`, as it is called, else None.
         perceptual: LPIPS or its stand-in, or None to leave it out.
         lpips_weight: of it in the loss.
         autocast: makes the context in which networks compute.
+        lpips_views: so many of a sample's rendered views are compared by it.
     """
 
     network: PartRM
-    teacher: PartRM | None
+    teacher: Forward | None
     perceptual: Perceptual | None
     lpips_weight: float
     autocast: Callable[[], AbstractContextManager[None]]
+    lpips_views: int = 8
 
     def loss(self, forward: Forward, batch: Sample, with_lpips: bool) -> Outcome:
         """The stage's loss of a batch."""
@@ -75,8 +77,10 @@ class Stage:
         parts = {"colour": F.mse_loss(drawn.colour, truth), "alpha": F.mse_loss(drawn.alpha, alpha)}
         loss = parts["colour"] + parts["alpha"]
         if self.perceptual is not None and with_lpips:
+            compared = _evenly(truth.shape[1], self.lpips_views)
+            pair = (pictures[:, compared].flatten(0, 1) for pictures in (drawn.colour, truth))
             with self.autocast():
-                distance = self.perceptual(drawn.colour.flatten(0, 1), truth.flatten(0, 1))
+                distance = self.perceptual(*pair)
             parts[self.perceptual.key] = distance.float().mean()
             loss = loss + self.lpips_weight * parts[self.perceptual.key]
         return Outcome(loss, parts, gaussians, drawn)
@@ -91,10 +95,17 @@ class Stage:
             return forward(batch.shown().network_input(), drags)
 
     @torch.no_grad()
-    def _taught(self, teacher: PartRM, batch: Sample) -> Float[Tensor, "B N 14"]:
+    def _taught(self, teacher: Forward, batch: Sample) -> Float[Tensor, "B N 14"]:
         """The teacher's Gaussians of the target states, from their pictures, on the fly."""
         with self.autocast():
-            return teacher(batch.answer().network_input())
+            return teacher(batch.answer().network_input(), None)
+
+
+def _evenly(views: int, chosen: int) -> list[int]:
+    """So many of the views, or all there are: input views come first, so some of these and some of
+    the others."""
+    chosen = min(chosen, views)
+    return [i * views // chosen for i in range(chosen)]
 
 
 def motion_loss(
