@@ -32,8 +32,9 @@ from model.config import PRESETS
 from model.device import placed
 from model.drag_embedding import Drags
 from model.partrm import PartRM
+from model.prediction import Forward
 from model.training.dataset import Sample
-from model.training.stages import Forward, Stage, render_like
+from model.training.stages import Stage, render_like
 from model.views import Views
 
 BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # FLOP/s, dense, by the chip's name

@@ -23,8 +23,9 @@ import tyro
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
+from model.capture import Captured
 from model.config import PRESETS
-from model.device import choose_device, timed
+from model.device import choose_device, placed, timed
 from model.part_masks import ClickToPart, PartMask
 from model.partrm import PartRM
 from model.prediction import VIEWS, Predictor
@@ -71,7 +72,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         picture = _disc(Path(folder) / "disc.png")
         for name, network in networks.items():
-            predictor = Predictor(network.to(device).eval(), part_mask=part_mask)
+            placed(network, device).eval()
+            forward = Captured(network) if device.type == "cuda" else None
+            predictor = Predictor(network, part_mask=part_mask, forward=forward)
             runs = [_one_drag(predictor, picture) for _ in range(args.runs + 2)][2:]
             medians = {phase: statistics.median(run[phase] for run in runs) for phase in PHASES}
             total = statistics.median(sum(run.values()) for run in runs)

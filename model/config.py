@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -111,7 +112,7 @@ class PartRMConfig:
         Raises:
             ValueError: the text names settings that there are none of, or lacks some.
         """
-        return cls(**settings_of(text, {field.name for field in fields(cls)}))
+        return cls(**settings_of(text, {field.name for field in fields(cls)}, {"layers"}))
 
     def differences(self, other: PartRMConfig) -> list[str]:
         """`name: mine, other's` of each setting that differs."""
@@ -119,18 +120,23 @@ class PartRMConfig:
         return [f"{k}: {mine[k]}, {others[k]}" for k in mine if mine[k] != others[k]]
 
 
-def settings_of(text: str, names: set[str]) -> dict[str, Any]:
+def settings_of(text: str, names: set[str], later: Collection[str] = ()) -> dict[str, Any]:
     """Settings from JSON, their lists as tuples.
 
+    Args:
+        text: the JSON.
+        names: of all settings that there are.
+        later: those of them that older texts lack.
+
     Raises:
-        ValueError: they are not exactly the ones of these names.
+        ValueError: they are not the ones of these names.
     """
     values: Any = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("no mapping of settings to values")
     if unknown := sorted(values.keys() - names):
         raise ValueError(f"unknown settings: {', '.join(unknown)}")
-    if missing := sorted(names - values.keys()):
+    if missing := sorted(names - values.keys() - set(later)):
         raise ValueError(f"missing settings: {', '.join(missing)}")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 

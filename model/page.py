@@ -26,6 +26,7 @@ from torch import Tensor
 
 from datagen.cameras import Rig, project, unproject
 from datagen.shards import Shard, ShardError, open_shards
+from model.capture import Captured
 from model.picture import FILL, ImageLike, Picture, PictureError, read_picture
 from model.ply import save_ply
 from model.prediction import Dragged, Predictor, Scene
@@ -354,7 +355,10 @@ def start(config: PageConfig) -> viser.ViserServer:
     Raises:
         CheckpointError, ImportError, OSError, ValueError: as `load_predictor` does.
     """
-    page = Page(load_predictor(config), _shards(config.data))
+    predictor = load_predictor(config)
+    if predictor.device.type == "cuda":
+        predictor = replace(predictor, forward=Captured(predictor.network))
+    page = Page(predictor, _shards(config.data))
     page.warm_up()
     server = viser.ViserServer(config.host, config.port, label="PartRM", verbose=False)
     server.gui.configure_theme(show_logo=False, show_share_button=False)

@@ -64,17 +64,16 @@ class PartRM(nn.Module):
         layers = self.config.layers
         raw = self.conv(self.unet(images, drags).flatten(0, 1)).float()
         raw = raw.unflatten(1, (layers, -1)).unflatten(0, images.shape[:2]).flatten(1, 2)
-        seen = images.repeat_interleave(layers, dim=1)
         position, shape = raw.split([self.position_channels, sum(SHAPE_CHANNELS)], dim=2)
         if self.config.positions == "free":
             position = position.clamp(-1, 1)
         else:
             depth, displacement = position[:, :, :1], position[:, :, 1:]
-            position = positions_on_rays(depth, seen[:, :, 3:], self.config.depth_range)
+            position = positions_on_rays(depth, images[:, :, 3:], self.config.depth_range)
             if self.config.positions == "displaced":
                 position = position + displacement
         if self.config.colours == "seen":
-            shape = with_seen_colours(shape, seen)
+            shape = with_seen_colours(shape, images)
         return gaussians_of_splatter(position, shape)
 
     def drag(self, image: ImageLike, drags: Sequence[Sequence[float]], **options: Any) -> Dragged:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datagen.cameras import Rig, RigName, rig
 from model.device import timed
+from model.drag_embedding import Drags
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
@@ -23,6 +24,9 @@ from model.views import Views, on_white
 if TYPE_CHECKING:
     from model.partrm import PartRM
 
+Forward = Callable[[Tensor, Drags | None], Tensor]
+"""A network as it is called, perhaps captured, compiled or replicated: (images, drags) →
+Gaussians."""
 OtherViews = Callable[[UInt8[Tensor, "4 S S"]], Float[Tensor, "V C S S"]]
 """Pictures of an object from the rig's input views but the first, made from the first, which comes
 with straight alpha: in [0, 1], of 3 channels on white, or of 4 with straight alpha."""
@@ -97,6 +101,8 @@ class Predictor:
             Without, the drags are taken as given.
         count: drags that each of them becomes then; PartRM is trained on up to 10.
         seed: decides where those start.
+        forward: how the network is called; by default as it is. `capture.Captured(network)` answers
+            several times as fast on CUDA, once it was called with as many drags.
     """
 
     network: PartRM
@@ -107,6 +113,7 @@ class Predictor:
     part_mask: PartMask | None = None
     count: int = 10
     seed: int = 0
+    forward: Forward | None = None
 
     @property
     def device(self) -> torch.device:
@@ -138,7 +145,8 @@ class Predictor:
         with timed("views", seconds, self.device):
             views = self._views(picture)
         with timed("reconstruct", seconds, self.device), self._precision():
-            before = (self.reconstructor or self.network)(views.network_input())[0]
+            reconstruct = self.reconstructor or self.forward or self.network
+            before = reconstruct(views.network_input(), None)[0]
         return Scene(picture, views, before, seconds)
 
     @torch.no_grad()
@@ -165,7 +173,7 @@ class Predictor:
         with timed("network", seconds, self.device), self._precision():
             images = scene.views.network_input()
             embedded = self.network.drags_of_view_0(start, end, given, images.shape[1])
-            after = self.network(images, embedded)[0]
+            after = (self.forward or self.network)(images, embedded)[0]
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds)
 
     def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:

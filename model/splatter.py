@@ -71,36 +71,43 @@ def _imagenet(device: torch.device) -> tuple[Float[Tensor, "3 1 1"], Float[Tenso
 
 
 def positions_on_rays(
-    raw: Float[Tensor, "B V 1 h w"], rays: Float[Tensor, "B V 6 H W"], depth_range: float
-) -> Float[Tensor, "B V 3 h w"]:
+    raw: Float[Tensor, "B VL 1 h w"], rays: Float[Tensor, "B V 6 H W"], depth_range: float
+) -> Float[Tensor, "B VL 3 h w"]:
     """World positions `d x (o x d) + depth_range tanh(raw) d` on the rays of the splats.
 
     The first term is the ray's point nearest to the world's origin, about as far from the camera as
-    the object is. A splat that stands for several pixels lies on their mean ray.
+    the object is. A splat that stands for several pixels lies on their mean ray; so do all L layers
+    of a view, which come one after the other.
     """
-    views = rays.shape[1]
-    mean = F.adaptive_avg_pool2d(rays.flatten(0, 1).float(), (raw.shape[-2], raw.shape[-1]))
-    mean = mean.unflatten(0, (-1, views))
+    mean = _pooled(rays.float(), raw)
     moment, direction = (mean / mean[:, :, 3:].norm(dim=2, keepdim=True)).split(3, dim=2)
     nearest = torch.linalg.cross(direction, moment, dim=2)
     return nearest + depth_range * raw.tanh() * direction
 
 
 def with_seen_colours(
-    raw_shape: Float[Tensor, "B V 11 h w"], images: Float[Tensor, "B V 9 H W"]
-) -> Float[Tensor, "B V 11 h w"]:
+    raw_shape: Float[Tensor, "B VL 11 h w"], images: Float[Tensor, "B V 9 H W"]
+) -> Float[Tensor, "B VL 11 h w"]:
     """Raw colours that, were the network's 0, would show what `network_input` shows there.
 
     A splat that stands for several pixels has their mean colour; one of a view that is not present
-    has the mean colour that stands in for it.
+    has the mean colour that stands in for it. Layers are as in `positions_on_rays`.
     """
     mean, std = _imagenet(images.device)
     pictures = images[:, :, :3].float() * std + mean
-    size = raw_shape.shape[-2], raw_shape.shape[-1]
-    seen = F.adaptive_avg_pool2d(pictures.flatten(0, 1), size).unflatten(0, images.shape[:2])
+    seen = _pooled(pictures, raw_shape)
     logits = (2 * seen - 1).clamp(-BRIGHTEST, BRIGHTEST).atanh()
     shape, colour = raw_shape.split((sum(SHAPE_CHANNELS[:-1]), SHAPE_CHANNELS[-1]), dim=2)
     return torch.cat([shape, colour + logits], dim=2)
+
+
+def _pooled(
+    pictures: Float[Tensor, "B V C H W"], raw: Float[Tensor, "B VL _ h w"]
+) -> Float[Tensor, "B VL C h w"]:
+    """The mean over the pixels of each splat, for every layer."""
+    means = F.adaptive_avg_pool2d(pictures.flatten(0, 1), (raw.shape[-2], raw.shape[-1]))
+    views = pictures.shape[1]
+    return means.unflatten(0, (-1, views)).repeat_interleave(raw.shape[1] // views, dim=1)
 
 
 def first_shape(spacing: float) -> Float[Tensor, "11"]:
@@ -111,9 +118,9 @@ def first_shape(spacing: float) -> Float[Tensor, "11"]:
 
 
 def gaussians_of_splatter(
-    position: Float[Tensor, "B V 3 h w"], raw_shape: Float[Tensor, "B V 11 h w"]
+    position: Float[Tensor, "B VL 3 h w"], raw_shape: Float[Tensor, "B VL 11 h w"]
 ) -> Float[Tensor, "B N 14"]:
-    """One Gaussian for each pixel of each view's splatter image, N = V h w, row by row.
+    """One Gaussian for each pixel of each view's splatter images, N = V L h w, row by row.
 
     Returns:
         position (world), opacity in (0, 1), scale (standard deviations, in world units), rotation

@@ -170,12 +170,12 @@ def test_presets() -> None:
 # Shapes and ranges
 
 
-@pytest.mark.parametrize("positions", ["free", "ray"])
-def test_gaussians_are_in_range(positions: Positions) -> None:
-    network = PartRM(replace(NANO, positions=positions))
+@pytest.mark.parametrize(("positions", "layers"), [("free", 1), ("ray", 1), ("displaced", 2)])
+def test_gaussians_are_in_range(positions: Positions, layers: int) -> None:
+    network = PartRM(replace(NANO, positions=positions, layers=layers))
     with torch.no_grad():
         gaussians = network(images(2), drags(2))
-    assert gaussians.shape == (2, 4 * 32 * 32, 14)
+    assert gaussians.shape == (2, 4 * layers * 32 * 32, 14)
     position, opacity, scale, rotation, colour = gaussians.split([3, 1, 3, 4, 3], dim=-1)
     assert position.norm(dim=-1).max() <= 2.5
     assert opacity.min() >= 0 and opacity.max() <= 1
@@ -224,6 +224,28 @@ def test_positions_lie_on_the_rays_of_the_splats() -> None:
     middle = plucker_rays(cameras, lens(8), 8)[:, :, 3:]
     from_camera = F.normalize(coarse - cameras[..., :3, 3, None, None], dim=2)
     torch.testing.assert_close(from_camera, middle, atol=2e-3, rtol=0)
+
+
+def test_a_fresh_network_displaces_nothing_and_all_layers_start_on_the_same_rays() -> None:
+    network = PartRM(replace(NANO, positions="displaced", layers=2))
+    given = images(1)
+    with torch.no_grad():
+        position = network(given)[..., :3].unflatten(1, (4, 2, 32, 32))  # views, layers
+    size = (32, 32)
+    rays = F.adaptive_avg_pool2d(given[0, :, 3:], size)
+    moment, direction = (rays / rays[:, 3:].norm(dim=1, keepdim=True)).split(3, dim=1)
+    for layer in range(2):
+        crossed = torch.linalg.cross(position[0, :, layer].movedim(-1, 1), direction, dim=1)
+        torch.testing.assert_close(crossed, moment, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_from_before_there_were_layers_have_one() -> None:
+    config = json.loads(NANO.to_json())
+    del config["layers"]
+    assert PartRMConfig.from_json(json.dumps(config)) == NANO
+    del config["heads"]
+    with pytest.raises(ValueError, match="missing settings: heads"):
+        PartRMConfig.from_json(json.dumps(config))
 
 
 def test_wrong_shapes_are_refused() -> None:
@@ -323,9 +345,11 @@ def test_views_see_each_other() -> None:
     assert (before - after).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("positions", ["free", "ray"])
-def test_gradients_reach_every_parameter(network: PartRM, positions: Positions) -> None:
-    network = PartRM(replace(network.config, positions=positions))
+@pytest.mark.parametrize(("positions", "layers"), [("free", 1), ("ray", 1), ("displaced", 2)])
+def test_gradients_reach_every_parameter(
+    network: PartRM, positions: Positions, layers: int
+) -> None:
+    network = PartRM(replace(network.config, positions=positions, layers=layers))
     gaussians = network(images(), drags())
     (gaussians * torch.randn_like(gaussians)).sum().backward()
     for name, parameter in network.named_parameters():

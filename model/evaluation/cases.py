@@ -236,7 +236,10 @@ def _same_state(shard: Shard, state: int, other: Shard) -> int:
                     "both with the same --seed and --scheme"
                 )
             return index
-    raise ValueError(f"{other.path} has no state {wanted.name}, which {shard.path} has")
+    raise ValueError(
+        f"{other.path} has no state {wanted.name}, which {shard.path} has: build it with "
+        "--min-share 0, which leaves no part out for being small there"
+    )
 
 
 def _equal_poses(a: Float[np.ndarray, "L 4 4"], b: Float[np.ndarray, "L 4 4"]) -> bool:

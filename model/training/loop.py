@@ -17,6 +17,7 @@ from model.device import placed
 from model.metrics import psnr
 from model.partrm import PartRM
 from model.perceptual import Perceptual
+from model.prediction import Forward
 from model.splits import split_shards
 from model.training.augmentation import Augmentation
 from model.training.config import StageName, TrainConfig
@@ -32,7 +33,7 @@ from model.training.run import (
     held_out_shards,
     train_network,
 )
-from model.training.stages import Forward, Outcome, Stage, compared, task_of
+from model.training.stages import Outcome, Stage, compared, task_of
 from model.views import check_resolution
 
 FROM_SCRATCH_WITHOUT_LPIPS = 1000  # steps

@@ -12,15 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from model.drag_embedding import Drags
 from model.partrm import PartRM
 from model.perceptual import Perceptual
+from model.prediction import Forward
 from model.rendering import Rendering, render
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
-
-Forward = Callable[[Tensor, Drags | None], Tensor]
-"""The network, perhaps compiled or replicated: (images, drags) → Gaussians."""
 
 
 def task_of(stage: StageName, config: TrainConfig) -> Task:
