@@ -1,13 +1,13 @@
 """How long does the network take: a training step, a forward, the drags in it, one drag?
 
-    python -m benchmarks.network --preset big --batch 4 8            # on a GPU
-    python -m benchmarks.network --preset mini --batch 1             # anywhere
+    python -m benchmarks.network --preset big --batch 4 8 --how captured   # on a GPU
+    python -m benchmarks.network --preset mini --batch 1                   # anywhere
 
 On noise, as an untrained network: what is computed does not depend on the pictures, and what is
 rendered hardly does. Every line is measured in turn on the same network, and is the median of many
 runs; the drags' share is a forward with them less one without. Memory is the most that PyTorch
-allocated. The share of the chip's peak counts the arithmetic of matrix products and convolutions,
-forward and backward, over the step's time.
+held, graphs and all. The share of the chip's peak counts the arithmetic of matrix products and
+convolutions, forward and backward, over the step's time.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ def _report(
     for _ in range(3):
         run()
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     times = []
     for _ in range(runs):
@@ -138,7 +139,7 @@ def _report(
     ms, flop = statistics.median(times), counter.get_total_flops()
     memory, share = "", ""
     if device.type == "cuda":
-        memory = f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f}"
+        memory = f"{torch.cuda.max_memory_reserved(device) / 1e9:.1f}"
         peak = next((rate for key, rate in BF16_PEAK.items() if key in chip), None)
         share = f"{flop / (ms / 1000) / peak:.0%}" if peak else "unknown chip"
     speed = 1000 * batch / ms

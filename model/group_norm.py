@@ -25,7 +25,8 @@ try:
 except ImportError:  # as it comes with builds of PyTorch for CUDA alone
     triton = None
 
-PIXELS = 32  # of a tile
+CHANNELS = 64  # of a tile, at most
+TILE, SUMMED_TILE = 4096, 2048  # its numbers: channels times pixels
 PER_PROGRAM = 1024  # pixels whose sums one program takes
 
 
@@ -33,7 +34,8 @@ def group_norm(
     x: Float[Tensor, "N C H W"], norm: nn.GroupNorm, silu: bool
 ) -> Float[Tensor, "N C H W"]:
     """`norm` of x, and SiLU of that if so asked, in the type of x."""
-    if x.is_cuda and triton is not None:
+    # torch.compile fuses them its own way.
+    if x.is_cuda and triton is not None and not torch.compiler.is_compiling():
         return fused_group_norm(x, norm.weight, norm.bias, norm.num_groups, norm.eps, silu)
     y = norm(x)
     return F.silu(y) if silu else y
@@ -67,8 +69,8 @@ class _FusedGroupNorm(torch.autograd.Function):
             moments.shape[1], size, triton.next_power_of_2(size),
         )  # fmt: skip
         y = torch.empty_like(x)
-        grid, tile = _tiles(x)
-        _apply_line[grid](x, line, y, n, c, x[0, 0].numel(), silu, PIXELS, tile)
+        grid, rows, columns = _tiles(x)
+        _apply_line[grid](x, line, y, n, c, x[0, 0].numel(), silu, rows, columns)
         ctx.save_for_backward(x, weight, line, about)
         ctx.silu = silu
         return y
@@ -87,19 +89,20 @@ class _FusedGroupNorm(torch.autograd.Function):
             sums.shape[1], size, triton.next_power_of_2(size),
         )  # fmt: skip
         on_x = torch.empty_like(x)
-        grid, tile = _tiles(x)
+        grid, rows, columns = _tiles(x)
         _apply_maps[grid](
-            x, gradient, line, maps, on_x, n, c, x[0, 0].numel(), ctx.silu, PIXELS, tile
+            x, gradient, line, maps, on_x, n, c, x[0, 0].numel(), ctx.silu, rows, columns
         )
         on_weight, on_bias = parameters.sum(dim=1).to(weight.dtype)
         return on_x, on_weight, on_bias, None, None, None
 
 
-def _tiles(x: Float[Tensor, "N C H W"]) -> tuple[tuple[int, int, int], int]:
-    """The grid over pictures, tiles of pixels and tiles of channels, and the latter's width."""
+def _tiles(x: Float[Tensor, "N C H W"]) -> tuple[tuple[int, int, int], int, int]:
+    """The grid over pictures and tiles of pixels and channels; and a tile's pixels and channels."""
     n, c, height, width = x.shape
-    tile = min(64, triton.next_power_of_2(c))
-    return (n, triton.cdiv(height * width, PIXELS), triton.cdiv(c, tile)), tile
+    columns = min(CHANNELS, triton.next_power_of_2(c))
+    rows = TILE // columns
+    return (n, triton.cdiv(height * width, rows), triton.cdiv(c, columns)), rows, columns
 
 
 def _reduced(
@@ -109,13 +112,14 @@ def _reduced(
     silu: bool,
 ) -> Float[Tensor, "2 splits N C"]:
     """Each split's sums over pixels: of x and x², or, with a line, of dz and dz x."""
-    (n, c, height, width), tile = x.shape, _tiles(x)[1]
+    n, c, height, width = x.shape
+    columns = min(CHANNELS, triton.next_power_of_2(c))
     splits = triton.cdiv(height * width, PER_PROGRAM)
     sums = torch.empty(2, splits, n, c, device=x.device)
     backward = line is not None
-    _sum[(n, splits, triton.cdiv(c, tile))](
+    _sum[(n, splits, triton.cdiv(c, columns))](
         x, gradient, line if backward else x, sums, n, c, height * width, splits,
-        backward, silu, PER_PROGRAM, PIXELS, tile,
+        backward, silu, PER_PROGRAM, SUMMED_TILE // columns, columns,
     )  # fmt: skip
     return sums
 

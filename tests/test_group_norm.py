@@ -11,7 +11,12 @@ from torch import nn
 
 from model.group_norm import fused_group_norm, group_norm
 
-SHAPES = [(2, 16, 8, 9), (1, 96, 32, 50), (3, 320, 8, 4)]  # N, channels, groups, side
+SHAPES = [
+    (2, 16, 8, 9),
+    (2, 96, 32, 50),
+    (3, 320, 8, 4),
+    (1, 2, 2, 40),
+]  # N, channels, groups, side
 
 
 def worst_error(device: str) -> float:
@@ -42,14 +47,14 @@ def test_interpreted_it_is_pytorchs() -> None:
     code = "from tests.test_group_norm import worst_error; print(worst_error('cpu'))"
     interpreted = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=interpreted, stdout=subprocess.PIPE)
-    assert float(done.stdout) < 1e-6
+    assert float(done.stdout) < 1e-5
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 def test_on_a_gpu_it_is_pytorchs() -> None:
     pytest.importorskip("triton")
-    assert worst_error("cuda") < 1e-6
+    assert worst_error("cuda") < 1e-5
 
 
 def test_elsewhere_it_is_the_modules_own() -> None:

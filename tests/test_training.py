@@ -133,6 +133,27 @@ def test_gradients_reach_every_parameter(data: Path, moves: bool) -> None:
     assert not dead
 
 
+@pytest.mark.parametrize(("wanted", "chosen"), [(1, [0]), (2, [0, 3]), (9, [0, 1, 2, 3, 4, 5])])
+def test_lpips_is_of_as_many_views_as_asked_for(data: Path, wanted: int, chosen: list[int]) -> None:
+    class Pictures(torch.nn.Module):
+        key = "lpips"
+
+        def forward(self, drawn: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            self.drawn, self.truth = drawn, truth
+            return (drawn - truth).square().mean(dim=(1, 2, 3))
+
+    seen, batch = Pictures(), batch_of(data, Task(False, False, 6))
+    stage = Stage(PartRM(STATIC), None, seen, 0.5, nullcontext, lpips_views=wanted)
+    outcome = stage.loss(stage.network, batch, with_lpips=True)
+    truth, _ = batch.truth()
+    torch.testing.assert_close(seen.truth, truth[:, chosen].flatten(0, 1))
+    torch.testing.assert_close(seen.drawn, outcome.rendering.colour[:, chosen].flatten(0, 1))
+    parts = outcome.parts
+    torch.testing.assert_close(
+        outcome.loss, parts["colour"] + parts["alpha"] + 0.5 * parts["lpips"]
+    )
+
+
 def test_motion_is_learnt_from_the_teachers_gaussians_of_the_target_state(data: Path) -> None:
     teacher = PartRM(STATIC)
     student = teacher.with_drag_levels(NANO.drag_levels)

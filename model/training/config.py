@@ -116,8 +116,8 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the network; it takes minutes before the first step."""
     capture: bool = True
-    """On CUDA in bf16, record PartRM's work as CUDA graphs, unless it is compiled: small networks
-    train several times as fast."""
+    """On CUDA in bf16, record PartRM's work as CUDA graphs, unless it is compiled: Python takes
+    longer to launch kernels than they run."""
     workers: int = 4
     """Processes that read samples, for each GPU; 0 reads them in the training process."""
     log_every: int = 20
