@@ -27,12 +27,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from datagen.cameras import rig
-from model.capture import Captured, CapturedForTraining
+from model.capture import Captured, CapturedForTraining, Forward
 from model.config import PRESETS
 from model.device import placed
 from model.drag_embedding import Drags
 from model.partrm import PartRM
-from model.prediction import Forward
 from model.training.dataset import Sample
 from model.training.stages import Stage, render_like
 from model.views import Views

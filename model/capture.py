@@ -6,6 +6,7 @@ kernels; a replay launches them all at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,9 @@ from model.drag_embedding import Drags
 if TYPE_CHECKING:
     from model.partrm import PartRM
 
+Forward = Callable[[Tensor, Drags | None], Tensor]
+"""A network as it is called, perhaps captured, compiled or replicated: (images, drags) →
+Gaussians."""
 TRIALS = 2  # runs before a recording, in which libraries choose their kernels
 Recording = tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]
 

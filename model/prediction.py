@@ -13,8 +13,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from datagen.cameras import Rig, RigName, rig
+from model.capture import Forward
 from model.device import timed
-from model.drag_embedding import Drags
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
@@ -24,9 +24,6 @@ from model.views import Views, on_white
 if TYPE_CHECKING:
     from model.partrm import PartRM
 
-Forward = Callable[[Tensor, Drags | None], Tensor]
-"""A network as it is called, perhaps captured, compiled or replicated: (images, drags) →
-Gaussians."""
 OtherViews = Callable[[UInt8[Tensor, "4 S S"]], Float[Tensor, "V C S S"]]
 """Pictures of an object from the rig's input views but the first, made from the first, which comes
 with straight alpha: in [0, 1], of 3 channels on white, or of 4 with straight alpha."""

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from datagen.shards import Shard, open_shards
-from model.capture import Captured
+from model.capture import Captured, Forward
 from model.checkpoint_layout import CheckpointError
 from model.config import PRESETS, PartRMConfig
 from model.device import placed
 from model.metrics import psnr
 from model.partrm import PartRM
 from model.perceptual import Perceptual
-from model.prediction import Forward
 from model.splits import split_shards
 from model.training.augmentation import Augmentation
 from model.training.config import StageName, TrainConfig

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from model.capture import Forward
 from model.partrm import PartRM
 from model.perceptual import Perceptual
-from model.prediction import Forward
 from model.rendering import Rendering, render
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
