@@ -135,7 +135,7 @@ def make_stage(
         frozen = placed(_fitting(path, preset).requires_grad_(False).eval(), device)
         teacher = Captured(frozen) if captures(config, device) else frozen
     uses_lpips = config.lpips and name != "motion"
-    perceptual = Perceptual(config.vgg_weights).to(device) if uses_lpips else None
+    perceptual = placed(Perceptual(config.vgg_weights), device) if uses_lpips else None
     lpips_after = config.lpips_after
     if lpips_after is None:
         lpips_after = FROM_SCRATCH_WITHOUT_LPIPS if start is None else 0
