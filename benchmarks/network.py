@@ -66,6 +66,8 @@ class Args:
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if args.how == "captured" and device.type != "cuda":
+        raise SystemExit("error: --how captured: there are CUDA graphs on CUDA alone")
     torch.manual_seed(0)
     network = PartRM(PRESETS[args.preset]).to(device)
     if args.channels_last:
@@ -77,13 +79,15 @@ def main() -> None:
     for batch in args.batch if args.train else ():
         optimizer = torch.optim.AdamW(network.parameters(), 1e-6, fused=device.type == "cuda")
         counted = _training_step(network, network, optimizer, batch, device)
-        forward = CapturedForTraining(network) if args.how == "captured" else _eager(network, args)
+        forward = (
+            CapturedForTraining(network) if args.how == "captured" else _uncaptured(network, args)
+        )
         step = _training_step(network, forward, optimizer, batch, device)
         _report("training step", batch, step, device, args.runs, name, counted)
         del forward, step, optimizer, counted
         network.zero_grad(set_to_none=True)
     network.eval().requires_grad_(False)
-    called = Captured(network) if args.how == "captured" else _eager(network, args)
+    called = Captured(network) if args.how == "captured" else _uncaptured(network, args)
     for batch in args.batch:
         views, drags = _views(batch, network.config.input_size, device), _drags(batch, device)
         images = views.network_input()
@@ -103,7 +107,7 @@ def main() -> None:
             _report(f"one drag to {what}", 1, alone, device, args.runs, name, eager)
 
 
-def _eager(network: PartRM, args: Args) -> Forward:
+def _uncaptured(network: PartRM, args: Args) -> Forward:
     """The network as Python calls it, or compiled."""
     if args.how == "compiled":
         network.compile(dynamic=False)

@@ -29,7 +29,7 @@ class Captured:
     """Calls a network as it would be called, without gradients, in bf16.
 
     Each shape of the input is recorded at its first call. Weights are read at every call: they can
-    be changed in place.
+    be changed in place. One thread may call it at a time.
     """
 
     def __init__(self, network: PartRM) -> None:

@@ -1,8 +1,8 @@
 """Group norm, with SiLU after it or without: what stands before every convolution of the U-Net.
 
-On CUDA it is three kernels in Triton, forward and backward, on features whose channels are last in
-memory, as convolutions run fastest: features are read twice and written once in their own type,
-where PyTorch's norm and SiLU under autocast pass over them ten times, in float32.
+On CUDA it is three kernels in Triton, and three more backward, on features whose channels are last
+in memory, as convolutions run fastest: features are read twice and written once in their own type,
+where PyTorch's norm and SiLU under autocast are apart, and in float32.
 
 Sums over pixels are split among programs; what a group's mean and deviation make of each channel is
 an affine map of it, for each picture, so that all else is arithmetic of one pixel:
@@ -97,10 +97,15 @@ class _FusedGroupNorm(torch.autograd.Function):
         return on_x, on_weight, on_bias, None, None, None
 
 
+def _columns(channels: int) -> int:
+    """Channels of a tile, a power of 2."""
+    return min(CHANNELS, triton.next_power_of_2(channels))
+
+
 def _tiles(x: Float[Tensor, "N C H W"]) -> tuple[tuple[int, int, int], int, int]:
     """The grid over pictures and tiles of pixels and channels; and a tile's pixels and channels."""
     n, c, height, width = x.shape
-    columns = min(CHANNELS, triton.next_power_of_2(c))
+    columns = _columns(c)
     rows = TILE // columns
     return (n, triton.cdiv(height * width, rows), triton.cdiv(c, columns)), rows, columns
 
@@ -113,7 +118,7 @@ def _reduced(
 ) -> Float[Tensor, "2 splits N C"]:
     """Each split's sums over pixels: of x and x², or, with a line, of dz and dz x."""
     n, c, height, width = x.shape
-    columns = min(CHANNELS, triton.next_power_of_2(c))
+    columns = _columns(c)
     splits = triton.cdiv(height * width, PER_PROGRAM)
     sums = torch.empty(2, splits, n, c, device=x.device)
     backward = line is not None

@@ -12,27 +12,9 @@ from model.training.augmentation import Augmentation
 StageName = Literal["reconstruct", "motion", "appearance"]
 STAGES: tuple[StageName, ...] = ("reconstruct", "motion", "appearance")
 FREE_TO_CHANGE = {
-    *(
-        "data",
-        "out",
-        "stage",
-        "init",
-        "teacher",
-        "split_file",
-        "device",
-        "workers",
-        "compile",
-        "capture",
-    ),
-    *(
-        "log_every",
-        "pictures_every",
-        "checkpoint_every",
-        "keep",
-        "val_samples",
-        "vgg_weights",
-        "parts",
-    ),
+    *("data", "out", "stage", "init", "teacher", "split_file", "vgg_weights", "parts"),
+    *("device", "workers", "compile", "capture", "val_samples"),
+    *("log_every", "pictures_every", "checkpoint_every", "keep"),
 }
 
 
@@ -116,7 +98,7 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the network; it takes minutes before the first step."""
     capture: bool = True
-    """On CUDA in bf16, record PartRM's work as CUDA graphs, unless it is compiled: Python takes
+    """On CUDA in bf16, record PartRM's work as CUDA graphs, unless it is compiled: Python can take
     longer to launch kernels than they run."""
     workers: int = 4
     """Processes that read samples, for each GPU; 0 reads them in the training process."""
@@ -134,6 +116,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise ValueError(f"--steps {self.steps}: a schedule has at least 2")
+        if self.lpips_views < 1:
+            raise ValueError(f"--lpips-views {self.lpips_views}: 1 or more; or --no-lpips")
 
     def decisive(self) -> dict[str, Any]:
         """The settings on which the trained weights depend, as plain values: a run can only be gone
