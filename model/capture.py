@@ -71,7 +71,8 @@ class CapturedForTraining(nn.Module):
     """Calls a network as it would be called, in bf16, and passes gradients back to its weights.
 
     Forward and backward are recorded at the first call with drags, and at the first without: all
-    others must have that one's shapes. No other thread may use CUDA at that time.
+    others must have that one's shapes. No other thread may use CUDA at that time, and nothing may
+    wait for gradients yet, as DistributedDataParallel does: it wraps what has been called once.
     """
 
     def __init__(self, network: PartRM) -> None:
@@ -87,7 +88,10 @@ class CapturedForTraining(nn.Module):
         if (drags is None) not in self._recordings:
             flat: nn.Module = _Flat(self.network)
             with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
-                torch.cuda.make_graphed_callables(flat, given)  # exchanges its forward
+                # It exchanges the network's forward. Drags of one view may be the same memory
+                # many times over, into which nothing can be copied.
+                samples = tuple(tensor.clone() for tensor in given)
+                torch.cuda.make_graphed_callables(flat, samples)
             self._recordings[drags is None] = flat
         return self._recordings[drags is None](*given)
 

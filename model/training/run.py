@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import signal
 import time
 from abc import ABC, abstractmethod
@@ -155,10 +156,9 @@ def train_network(
 
     if step < config.steps:
         folder.mkdir(parents=True, exist_ok=True)
-    forward = _forward(network, config, processes)
-    if isinstance(network, PartRM) and captures(config, processes.device):
-        _record(task, forward, dataset, config.batch_size, processes.device)
-        optimizer.zero_grad()
+    forward = _forward(network, config, processes, task, dataset)
+    optimizer.zero_grad()
+    gc.collect()  # what an earlier stage left must not be freed in a worker: see there
     progress = Progress(name, folder, step, config.steps, task.measure, not processes.first)
     samples = iter(_loader(dataset, config, processes, start=step * config.batch_size))
     in_a_row = 0
@@ -252,11 +252,18 @@ def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
     return (config.precision or ("bf16" if device.type == "cuda" else "fp32")) == "bf16"
 
 
-def _forward(network: nn.Module, config: TrainConfig, processes: Processes) -> nn.Module:
+def _forward(
+    network: NetworkT,
+    config: TrainConfig,
+    processes: Processes,
+    task: Task[NetworkT, BatchT, OutcomeT],
+    dataset: Samples[BatchT],
+) -> nn.Module:
     """The network as it is called: replicated, and compiled or captured, if so asked."""
     module: nn.Module = network
     if isinstance(network, PartRM) and captures(config, processes.device):
         module = CapturedForTraining(network)
+        _record(task, module, dataset, config.batch_size, processes.device)
     if processes.count > 1:
         gpu = [processes.device.index] if processes.device.type == "cuda" else None
         module = DistributedDataParallel(module, device_ids=gpu)
@@ -292,13 +299,16 @@ def _loader(
         num_workers=config.workers,
         pin_memory=processes.device.type == "cuda",
         persistent_workers=config.workers > 0,
-        worker_init_fn=_leave_signals_to_the_trainer,
+        worker_init_fn=_leave_the_trainer_alone,
     )
 
 
-def _leave_signals_to_the_trainer(_: int) -> None:
-    """A terminal's Ctrl-C reaches all processes; the trainer still needs samples to end well."""
+def _leave_the_trainer_alone(_: int) -> None:
+    """In a process that loads samples. A terminal's Ctrl-C reaches all processes; the trainer still
+    needs samples to end well. And what was forked along is not the worker's to free: CUDA's graphs
+    abort a process in which CUDA does not run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
 
 
 @torch.no_grad()
