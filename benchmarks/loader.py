@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -22,24 +22,23 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from datagen.drags import sample_drags
 from datagen.image_codec import decode_colour
 from datagen.shards import open_shards
+from model.capture import CapturedForTraining
 from model.config import PRESETS
+from model.device import placed
 from model.partrm import PartRM
 from model.rendering import render
-from model.training.dataset import Sample, StateDataset, Stream, Task
+from model.training.config import STAGES, TrainConfig
+from model.training.dataset import Sample, StateDataset, Stream
+from model.training.stages import task_of
 from model.views import downscaled
 
 T = TypeVar("T")
 Step = Callable[[Sample], None]
-TASKS = {
-    "reconstruct": Task(moves=False, teacher=False, rendered=8),
-    "motion": Task(moves=True, teacher=True, rendered=0),
-    "appearance": Task(moves=True, teacher=False, rendered=8),
-}
 
 
 @dataclass(frozen=True)
@@ -139,17 +138,23 @@ def step_elsewhere(milliseconds: float) -> Step:
     return lambda _: time.sleep(milliseconds / 1e3)
 
 
-def step_on_cuda(name: str, moves: bool) -> Step:
-    """A training step of a preset's network: forward, renderings, backward, update."""
-    network = PartRM(PRESETS[name]).cuda().train()
-    optimizer = torch.optim.AdamW(network.parameters())
+def step_on_cuda(name: str, dataset: StateDataset, batch_size: int) -> Step:
+    """A training step of a preset's network, captured: forward, renderings, backward, update.
+    It has been made once, since a recording wants CUDA for itself."""
+    device = torch.device("cuda")
+    config = PRESETS[name] if dataset.task.moves else replace(PRESETS[name], drag_levels=())
+    network = placed(PartRM(config), device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    forward = CapturedForTraining(network)
 
     def step(samples: Sample) -> None:
-        batch = samples.to(torch.device("cuda"))
+        batch = samples.to(device)
         ends = (batch.drag_start, batch.drag_end, batch.drag_mask)
-        drags = network.drags_of_view_0(*ends, batch.source.shape[1]) if moves else None
+        drags = None
+        if dataset.task.moves:
+            drags = network.drags_of_view_0(*ends, batch.source.shape[1])
         with torch.autocast("cuda", torch.bfloat16):
-            gaussians = network(batch.shown().network_input(), drags)
+            gaussians = forward(batch.shown().network_input(), drags)
         loss = gaussians.square().mean()
         if batch.target.shape[1]:
             truth, _ = batch.truth()
@@ -161,13 +166,16 @@ def step_on_cuda(name: str, moves: bool) -> Step:
         optimizer.step()
         torch.cuda.synchronize()
 
+    step(default_collate([dataset[number] for number in range(batch_size)]))
     return step
 
 
 def main(args: Args) -> None:
     torch.set_num_threads(1)  # as in a worker
     shards = open_shards(args.folder)
-    datasets = {name: StateDataset(shards, task, args.size) for name, task in TASKS.items()}
+    config = TrainConfig(args.folder, args.folder)
+    tasks = {name: task_of(name, config, PRESETS[args.network or "mini"]) for name in STAGES}
+    datasets = {name: StateDataset(shards, task, args.size) for name, task in tasks.items()}
     print(
         f"{len(shards)} shards, pictures of {args.size}², batches of {args.batch_size}; "
         f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
@@ -185,7 +193,7 @@ def main(args: Args) -> None:
     for name, dataset in datasets.items():
         step: Step | None = None
         if args.network is not None:
-            step = step_on_cuda(args.network, dataset.task.moves)
+            step = step_on_cuda(args.network, dataset, args.batch_size)
         elif args.step_ms is not None:
             step = step_elsewhere(args.step_ms)
         for workers in sorted(set(args.workers)):

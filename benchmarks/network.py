@@ -215,6 +215,11 @@ def _sample(batch: int, size: int, device: torch.device) -> Sample:
         pictures(RENDERED),
         _cameras(batch, range(RENDERED), device),
         views.intrinsics,
+        torch.zeros(batch, 4, 0, 2),
+        torch.zeros(batch, 4, 0, 3),
+        torch.zeros(batch, 4, 0, dtype=torch.bool),
+        torch.zeros(batch, 0, size, size, dtype=torch.bool),
+        torch.zeros(batch, 7),
         torch.eye(3, 4).expand(batch, 3, 4),
     )
     return sample.to(device)

@@ -12,7 +12,6 @@ from itertools import permutations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from datagen.articulation import transform
 from datagen.cameras import project
 from datagen.shards import Shard
 
@@ -62,7 +61,7 @@ def sample_drags(
         )
     candidates = _visible_moved_points(shard, source, view)
     point = rng.choice(candidates, min(count, len(candidates)), replace=False)
-    start, end = _world(shard, source, point), _world(shard, target, point)
+    start, end = shard.world_points(source, point), shard.world_points(target, point)
     camera = shard.camera_to_world[view]
     start_pixel, _ = project(start, camera, shard.intrinsics)
     end_pixel, _ = project(end, camera, shard.intrinsics)
@@ -129,9 +128,3 @@ def _one_part_moves(shard: Shard, source: int, target: int) -> bool:
     a, b = shard.states[source], shard.states[target]
     differs = np.flatnonzero(a.positions != b.positions)
     return a.part == b.part and differs.tolist() == [shard.object.column(a.part)]
-
-
-def _world(shard: Shard, state: int, point: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N 3"]:
-    """Where some of the surface points are in the world in a state."""
-    poses = shard.world_from_object @ shard.link_poses[state][shard.point_link[point]]
-    return transform(poses, shard.points[point][:, None])[:, 0]

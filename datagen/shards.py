@@ -40,6 +40,7 @@ SUFFIX = ".h5"
 MANIFEST = "manifest.json"
 PICTURES = ("colour", "depth", "link")
 PACKED_PICTURES = ("colour", "link")
+ALL = slice(None)
 JOINT_COLUMNS = ("name", "type", "parent", "child", "origin", "axis", "lower", "upper", "part")
 
 
@@ -202,10 +203,12 @@ class Shard:
     def resolution(self) -> int:
         return int(self.file["views"].attrs["resolution"])
 
-    def world_points(self, state: int) -> Float[np.ndarray, "P 3"]:
-        """Where the surface points are in the world in a state."""
-        poses = self.world_from_object @ self.link_poses[state][self.point_link]
-        return transform(poses, self.points[:, None])[:, 0]
+    def world_points(
+        self, state: int, chosen: Int[np.ndarray, "N"] | slice = ALL
+    ) -> Float[np.ndarray, "N 3"]:
+        """Where all or some of the surface points are in the world in a state."""
+        poses = self.world_from_object @ self.link_poses[state][self.point_link[chosen]]
+        return transform(poses, self.points[chosen, None])[:, 0]
 
     def colour(self, state: int, view: int) -> UInt8[np.ndarray, "H W 4"]:
         """sRGB with straight alpha."""

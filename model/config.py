@@ -19,6 +19,8 @@ class PartRMConfig:
     Attributes:
         input_size: pixels along a side of the square pictures the network is trained on. It accepts
             any other multiple of the lowest level's stride as well.
+        patch: pixels along a side that its first convolution takes as one cell, with the channels
+            of all of them.
         down_channels: channels of each level of the encoder; every level but the last halves the
             resolution.
         down_attention: which of these levels attend across views.
@@ -42,6 +44,7 @@ class PartRMConfig:
     """
 
     input_size: int = 256
+    patch: int = 1
     down_channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024)
     down_attention: tuple[bool, ...] = (False, False, False, True, True, True)
     mid_attention: bool = True
@@ -85,7 +88,7 @@ class PartRMConfig:
     @property
     def stride(self) -> int:
         """How many pixels of the input one cell of the lowest level spans."""
-        return 2 ** (len(self.down_channels) - 1)
+        return self.patch * 2 ** (len(self.down_channels) - 1)
 
     @property
     def splat_size(self) -> int:
@@ -99,8 +102,10 @@ class PartRMConfig:
 
     @property
     def level_sizes(self) -> tuple[int, ...]:
-        """Side of each encoder level's input, so of its drag map: (256, 128, 64, …) for 256."""
-        return tuple(self.input_size >> level for level in range(len(self.down_channels)))
+        """Side of each encoder level's input, so of its drag map: (256, 128, 64, …) for 256 without
+        patches."""
+        cells = self.input_size // self.patch
+        return tuple(cells >> level for level in range(len(self.down_channels)))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -112,7 +117,7 @@ class PartRMConfig:
         Raises:
             ValueError: the text names settings that there are none of, or lacks some.
         """
-        return cls(**settings_of(text, {field.name for field in fields(cls)}, {"layers"}))
+        return cls(**settings_of(text, {field.name for field in fields(cls)}, {"layers", "patch"}))
 
     def differences(self, other: PartRMConfig) -> list[str]:
         """`name: mine, other's` of each setting that differs."""
@@ -157,15 +162,17 @@ PRESETS: dict[str, PartRMConfig] = {
     ),
     # To be trained on one GPU, and to run on a laptop.
     "mini": PartRMConfig(
-        down_channels=(16, 32, 64, 128, 160),
-        down_attention=(False, False, False, False, True),
-        up_channels=(128, 128, 64),
-        up_attention=(True, False, False),
+        patch=2,
+        down_channels=(48, 80, 128, 128),
+        down_attention=(False, False, True, True),
+        up_channels=(128, 128, 80, 48),
+        up_attention=(True, True, False, False),
         heads=4,
         norm_groups=8,
-        positions="ray",
+        layers=2,
+        positions="displaced",
         colours="seen",
-        drag_levels=(0, 1, 2, 3, 4),
+        drag_levels=(0, 1, 2, 3),
     ),
     # To be trained in a test.
     "nano": PartRMConfig(

@@ -138,3 +138,24 @@ def gaussians_of_splatter(
         dim=2,
     )
     return splatter.permute(0, 1, 3, 4, 2).flatten(1, 3)
+
+
+def moved_by(
+    gaussians: Float[Tensor, "B N 14"], motion: Float[Tensor, "B 7"]
+) -> Float[Tensor, "B N 14"]:
+    """Gaussians after a rigid motion of the world.
+
+    Args:
+        gaussians: as in `gaussians_of_splatter`.
+        motion: of each sample, x -> R x + t: R's unit quaternion w, x, y, z, then t.
+    """
+    position, opacity_scale, rotation, colour = gaussians.split((3, 4, 4, 3), dim=-1)
+    turn, shift = motion[:, None].split((4, 3), dim=-1)
+    w, axis = turn.split((1, 3), dim=-1)
+    axis = axis.expand_as(position)
+    across = 2 * torch.linalg.cross(axis, position, dim=-1)
+    position = position + w * across + torch.linalg.cross(axis, across, dim=-1) + shift
+    own_w, own_axis = rotation.split((1, 3), dim=-1)
+    scalar = w * own_w - (axis * own_axis).sum(dim=-1, keepdim=True)
+    vector = w * own_axis + own_w * axis + torch.linalg.cross(axis, own_axis, dim=-1)
+    return torch.cat([position, opacity_scale, scalar, vector, colour], dim=-1)

@@ -165,7 +165,8 @@ class MultiViewUNet(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, config: PartRMConfig) -> None:
         super().__init__()
         down, up, layers = config.down_channels, config.up_channels, config.layers_per_level
-        self.conv_in = nn.Conv2d(channels_in, down[0], 3, padding=1)
+        self.patch = config.patch
+        self.conv_in = nn.Conv2d(channels_in * config.patch**2, down[0], 3, padding=1)
         self.drag_layers = nn.ModuleDict(
             {
                 str(level): DRAG_LAYERS[config.drag_style](config.level_channels[level])
@@ -213,7 +214,7 @@ class MultiViewUNet(nn.Module):
         self, images: Float[Tensor, "B V Cin H W"], drags: Drags | None
     ) -> Float[Tensor, "B V Cout h w"]:
         views = images.shape[1]
-        x = images.flatten(0, 1)
+        x = F.pixel_unshuffle(images.flatten(0, 1), self.patch)
         if x.is_cuda:  # where convolutions are fastest with the channels last in memory
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.conv_in(x)

@@ -155,7 +155,7 @@ def test_a_published_checkpoint_tells_its_configuration(
 
 
 def test_presets() -> None:
-    splats = {"big": 128, "small": 64, "tiny": 64, "mini": 64, "nano": 32}
+    splats = {"big": 128, "small": 64, "tiny": 64, "mini": 128, "nano": 32}
     assert {name: config.splat_size for name, config in PRESETS.items()} == splats
     with torch.device("meta"):
         sizes = {
@@ -182,6 +182,14 @@ def test_gaussians_are_in_range(positions: Positions, layers: int) -> None:
     assert scale.min() >= 0
     torch.testing.assert_close(rotation.norm(dim=-1), torch.ones(gaussians.shape[:2]))
     assert colour.min() >= 0 and colour.max() <= 1
+
+
+def test_patches_leave_no_pixel_out() -> None:
+    network = PartRM(replace(NANO, patch=2))
+    assert network.config.splat_size == 16 and network.config.level_sizes == (32, 16, 8)
+    given = images(1).requires_grad_()
+    network(given).square().sum().backward()
+    assert given.grad is not None and given.grad[:, :, :3].abs().sum(dim=2).min() > 0
 
 
 def test_fewer_views_and_other_sizes() -> None:
@@ -239,9 +247,9 @@ def test_a_fresh_network_displaces_nothing_and_all_layers_start_on_the_same_rays
         torch.testing.assert_close(crossed, moment, atol=1e-4, rtol=1e-4)
 
 
-def test_weights_from_before_there_were_layers_have_one() -> None:
+def test_weights_from_before_there_were_layers_and_patches_have_one() -> None:
     config = json.loads(NANO.to_json())
-    del config["layers"]
+    del config["layers"], config["patch"]
     assert PartRMConfig.from_json(json.dumps(config)) == NANO
     del config["heads"]
     with pytest.raises(ValueError, match="missing settings: heads"):

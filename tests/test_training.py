@@ -1,5 +1,6 @@
 """Training: what the stages learn from, how runs end, go on, and refuse to."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.spatial.transform import Rotation
 from torch.utils.data import default_collate
 from torch.utils.tensorboard import SummaryWriter
 
@@ -37,7 +39,7 @@ from model.training.loop import (
 )
 from model.training.processes import Processes
 from model.training.run import TrainingError
-from model.training.stages import Outcome, Stage, compared
+from model.training.stages import Outcome, Stage, changed_loss, compared, surface_loss
 from tests.backbones import write_hed, write_vgg
 from tests.synthetic import synthetic_shard
 
@@ -171,6 +173,64 @@ def test_motion_is_learnt_from_the_teachers_gaussians_of_the_target_state(data: 
     assert float(stage.loss(student, same, with_lpips=False).loss.detach()) < 1e-12
 
 
+def test_splats_that_follow_learn_the_teachers_gaussians_of_the_source_moved(data: Path) -> None:
+    config = replace(STATIC, positions="displaced", layers=2)
+    teacher = PartRM(config)
+    stage = Stage(teacher.with_drag_levels(NANO.drag_levels), teacher, None, 0.0, nullcontext)
+    task = Task(True, True, 0, follows=True)
+    batch = batch_of(data, task, augmentation=Augmentation.of(0))
+    side = config.splat_size
+    moved = torch.zeros(2, 4, 2, side, side, dtype=torch.bool)
+    moved[:, :, 0] = batch.moved.unflatten(2, (side, 2)).unflatten(4, (side, 2)).sum((3, 5)) > 2
+    assert moved.any()
+    with torch.no_grad():
+        expected = teacher(batch.question().network_input())
+    for sample, mask, motion in zip(expected, moved.flatten(1), batch.motion, strict=True):
+        w, x, y, z, *shift = motion.tolist()
+        turn = Rotation.from_quat([x, y, z, w])
+        sample[mask, :3] = torch.tensor(turn.apply(sample[mask, :3]) + shift).float()
+        turned = turn * Rotation.from_quat(sample[mask][:, [8, 9, 10, 7]])
+        xyzw = torch.tensor(turned.as_quat()).float()
+        sign = (xyzw[:, 3] * sample[mask, 7]).sign()  # near the unturned one or its opposite
+        sample[mask, 7:11] = xyzw[:, [3, 0, 1, 2]] * sign[:, None]
+
+    def loss(gaussians: torch.Tensor) -> float:
+        return float(stage.loss(lambda *_: gaussians, batch, with_lpips=False).loss)
+
+    assert loss(expected) < 1e-6
+    behind = moved.roll(1, dims=2).flatten(1)  # what lies behind a moved part is not taught
+    assert loss(torch.where(behind[..., None], expected + 1, expected)) < 1e-6
+    assert loss(torch.where(behind[..., None], expected, expected + 1)) > 0.9
+
+
+def test_a_splat_is_to_lie_where_the_surface_is_that_its_pixel_shows(data: Path) -> None:
+    batch = batch_of(data, Task(True, False, 4, surface=8))
+    side, layers = 32, 2
+    cells = torch.stack(torch.meshgrid(*[torch.arange(n) for n in (4, side, side)], indexing="ij"))
+    first = cells.movedim(0, -1).float().expand(2, 4, side, side, 3)  # view, row, column
+    gaussians = torch.zeros(2, 4, layers, side, side, 14)
+    gaussians[:, :, 0, ..., :3] = first
+    gaussians = gaussians.flatten(1, 4)
+    column, row = (batch.surface_pixel * side).floor().unbind(-1)
+    view = torch.arange(4.0)[:, None].expand_as(row)
+    at_splat = batch._replace(surface_point=torch.stack([view, row, column], dim=-1))
+    assert float(surface_loss(gaussians, at_splat, layers)) == 0
+    beside = at_splat._replace(surface_point=at_splat.surface_point + torch.tensor([0, 3.0, 4]))
+    assert float(surface_loss(gaussians, beside, layers)) == pytest.approx(5)
+
+
+def test_the_error_where_states_differ_counts_alike_for_small_parts_and_large_ones() -> None:
+    source = torch.ones(2, 4, 3, 32, 32)
+    truth = torch.ones(2, 6, 3, 32, 32)
+    truth[0, :, :, :16], truth[1, :, :, :4] = 0, 0
+    truth[:, 4:] = 0  # in views that are no input, no source is known
+    drawn = truth.clone()
+    drawn[:, :, :, 8:] = 0.3  # elsewhere, errors are not counted
+    drawn[0, :4, :, 8:16] += 0.2
+    expected = (0.5 * 0.5**2 + 0) / 2
+    assert float(changed_loss(drawn, truth, source)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_target_state_and_not_the_source_is_rendered(data: Path) -> None:
     batch = batch_of(data, Task(True, False, 4), augmentation=Augmentation.of(0))
     assert not torch.equal(batch.target, batch.source)
@@ -243,6 +303,33 @@ def test_two_processes_train_as_one_with_twice_the_batch(data: Path, tmp_path: P
     a, b = (load_file(c.out / "reconstruct" / "weights.safetensors") for c in (one, two))
     for name, weight in a.items():
         torch.testing.assert_close(b[name], weight, atol=2e-4, rtol=1e-3)
+
+
+def test_what_an_earlier_stage_left_is_not_freed_in_workers(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CUDA's graphs are, which abort a process that was forked."""
+
+    class Left:
+        def __init__(self) -> None:
+            self.itself, self.process = self, os.getpid()
+
+        def __del__(self) -> None:
+            if os.getpid() != self.process:
+                os.abort()
+
+    def collecting(dataset: StateDataset, number: int) -> Sample:
+        gc.collect()
+        return sample(dataset, number)
+
+    sample = StateDataset.__getitem__
+    monkeypatch.setattr(StateDataset, "__getitem__", collecting)
+    gc.disable()
+    try:
+        Left()
+        train_stage(settings(data, tmp_path, workers=1, steps=2), "reconstruct", ALONE)
+    finally:
+        gc.enable()
 
 
 def test_a_finished_stage_is_not_trained_again(data: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 from synthetic import RIG, synthetic_shard
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
@@ -22,7 +23,8 @@ from model.training.augmentation import Augmentation, still_warp
 from model.training.dataset import Sample, StateDataset, Stream, Task
 from model.views import check_resolution, intrinsics, on_white, read_pictures
 
-RECONSTRUCT, MOTION, APPEARANCE = Task(False, False, 8), Task(True, True, 0), Task(True, False, 8)
+RECONSTRUCT, MOTION = Task(False, False, 8, 40), Task(True, True, 0, 40, follows=True)
+APPEARANCE = Task(True, False, 8, 40)
 ALWAYS = Augmentation.of(1)
 SIZE = 32
 EVERY = 10_000
@@ -64,6 +66,31 @@ def test_samples_are_the_same_in_every_process(shards: dict[str, Shard], start: 
     )
     for sample, expected in zip(loader, here, strict=True):
         assert_equal(sample, expected)
+
+
+@pytest.mark.parametrize("mirror", [0.0, 1.0])
+def test_surface_points_are_told_where_the_target_has_them(
+    shards: dict[str, Shard], mirror: float
+) -> None:
+    """Also from other sides: what is moved starts where its pixel shows it, as the motion says."""
+    sides = replace(Augmentation.of(0), mirror=mirror, turn=1)
+    dataset = StateDataset(shards, MOTION, SIZE, augmentation=sides)
+    there, moving = [], []
+    for number in range(0, len(dataset), 7):
+        sample = dataset[number]
+        column, row = (sample.surface_pixel * SIZE).long().clamp(0, SIZE - 1).unbind(-1)
+        moves = sample.moved[torch.arange(len(column))[:, None], row, column].numpy()
+        w, x, y, z, *shift = sample.motion.double().tolist()
+        end = sample.surface_point.double().numpy()
+        start = Rotation.from_quat([x, y, z, w]).inv().apply((end - shift).reshape(-1, 3))
+        start = np.where(moves[..., None], start.reshape(end.shape), end)
+        poses = sample.input_cameras.double().numpy()
+        pixel, _ = project(start, poses, sample.intrinsics.double().numpy())
+        error = np.abs(pixel / SIZE - sample.surface_pixel.numpy()).max(axis=-1)
+        there += (error < 1e-4)[sample.surface_seen.numpy()].tolist()
+        moving += moves.ravel().tolist()
+    assert np.mean(there) > 0.9  # pixels on edges are of both
+    assert 0.1 < np.mean(moving) < 0.9
 
 
 def test_every_epoch_and_seed_draws_anew(shards: dict[str, Shard]) -> None:

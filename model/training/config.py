@@ -86,6 +86,14 @@ class TrainConfig:
     lpips_after: int | None = None
     """The step from which on it is. Default: 1000 where training starts from scratch, which may
     collapse otherwise; else 0."""
+    surface_weight: float = 0.1
+    """Ours, not the paper's: of the distance of splats from the surface that their pixels show,
+    where it is in the target state. 0 leaves it out."""
+    surface_points: int = 512
+    """Points of the surface in each input view at which that is measured."""
+    changed_weight: float = 0.05
+    """Ours, too: of stage appearance's squared error over those pixels of the input views at which
+    the source and the target state differ, each sample's mean over its own. 0 leaves it out."""
     vgg_weights: Path | None = None
     """File of torchvision's VGG-16 weights, or of HED's, to stand in. Default: torchvision's,
     downloaded at first use."""

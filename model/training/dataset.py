@@ -14,10 +14,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from datagen.drags import draggable_pairs, sample_drags, shows_moved_part
+from datagen.cameras import project
+from datagen.drags import draggable_pairs, moved_links, sample_drags, shows_moved_part
 from datagen.shards import Shard
 from model.training.augmentation import (
     Augmentation,
@@ -52,6 +54,13 @@ class Sample(NamedTuple):
         target: the target state in the T views to be rendered; or no views.
         target_cameras: their cameras.
         intrinsics: in pixels of these pictures.
+        surface_pixel: of P points of the surface in each input view, where it shows them, as
+            fractions of the picture: of the source state, if splats follow, else of the target.
+        surface_point: where these are in the world in the target state.
+        surface_seen: true where there is such a point.
+        moved: which pixels of the source's input views show what moves; or no views.
+        motion: how it moves in the world: unit quaternion w, x, y, z, then the way that the world's
+            origin would move.
         tint: how the colours of all of these pictures are changed, as in
             `augmentation.colour_change`.
     """
@@ -68,6 +77,11 @@ class Sample(NamedTuple):
     target: UInt8[Tensor, "*B T 4 S S"]
     target_cameras: Float[Tensor, "*B T 4 4"]
     intrinsics: Float[Tensor, "*B 3 3"]
+    surface_pixel: Float[Tensor, "*B V P 2"]
+    surface_point: Float[Tensor, "*B V P 3"]
+    surface_seen: Bool[Tensor, "*B V P"]
+    moved: Bool[Tensor, "*B V S S"]
+    motion: Float[Tensor, "*B 7"]
     tint: Float[Tensor, "*B 3 4"]
 
     def to(self, device: torch.device) -> Sample:
@@ -81,9 +95,16 @@ class Sample(NamedTuple):
         pictures, _ = self._on_white(self.source)
         return Views(warped(pictures, self.warp), self.told_cameras, self.intrinsics, self.present)
 
+    def question(self) -> Views:
+        """The source state in the input views, of a batch: nothing missing, nothing distorted."""
+        return self._as_it_is(self.source)
+
     def answer(self) -> Views:
-        """The target state in the input views, of a batch: what a teacher is shown."""
-        pictures, _ = self._on_white(self.target_inputs)
+        """The target state in the input views, of a batch."""
+        return self._as_it_is(self.target_inputs)
+
+    def _as_it_is(self, rgba: UInt8[Tensor, "B V 4 S S"]) -> Views:
+        pictures, _ = self._on_white(rgba)
         everything = torch.ones_like(self.present)
         return Views(pictures, self.input_cameras, self.intrinsics, everything)
 
@@ -106,11 +127,16 @@ class Task:
         moves: from one state of a part to another, by drags; otherwise states are their own target.
         teacher: with the target state in the input views.
         rendered: how many views of the target state: the input views and others at random.
+        surface: how many points of the surface in each input view.
+        follows: splats go where what their pixels show goes, as displaced ones can; others stay
+            on their rays, and are to show what the target state has there.
     """
 
     moves: bool
     teacher: bool
     rendered: int
+    surface: int = 0
+    follows: bool = False
 
 
 class Samples(Dataset[T_co]):
@@ -207,6 +233,9 @@ class StateDataset(Samples[Sample]):
             target=pictures[target][:rendered],
             target_cameras=cameras(shard, views[:rendered]),
             intrinsics=intrinsics(shard, self.size),
+            **self._surface(shard, source, target, side, rng),
+            moved=self._moved(shard, source, side),
+            motion=self._motion(shard, source, target, side),
             tint=torch.from_numpy(self._tint(rng)),
         )
 
@@ -279,6 +308,50 @@ class StateDataset(Samples[Sample]):
         if rng.random() < self.augmentation.drag_noise:
             end += self.augmentation.noise_strength * rng.standard_normal(end.shape, np.float32)
         return start, end, mask
+
+    def _surface(
+        self, shard: Shard, source: int, target: int, side: Side, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """The fields of a sample that tell of the surface."""
+        views, wanted = len(shard.input_views), self.task.surface
+        shown = source if self.task.follows else target
+        pixel = np.zeros((views, wanted, 2), np.float32)
+        point = np.zeros((views, wanted, 3), np.float32)
+        seen = np.zeros((views, wanted), bool)
+        for row, view in enumerate(shard.input_views if wanted else ()):
+            visible = np.flatnonzero(shard.visible(shown, side.views[view]))
+            if not len(visible):
+                continue
+            chosen = rng.choice(visible, wanted)
+            there = side.seen(shard.world_points(shown, chosen))
+            at, _ = project(there, shard.camera_to_world[view], shard.intrinsics)
+            pixel[row], seen[row] = at / shard.resolution, True
+            point[row] = side.seen(shard.world_points(target, chosen))
+        numbers = {"surface_pixel": pixel, "surface_point": point, "surface_seen": seen}
+        return {name: torch.from_numpy(array) for name, array in numbers.items()}
+
+    def _moved(self, shard: Shard, source: int, side: Side) -> Bool[Tensor, "V S S"]:
+        """Which pixels of the input views show what moves, if that is asked for."""
+        views = shard.input_views if self.task.teacher and self.task.follows else ()
+        moved = np.zeros((len(views), self.size, self.size), bool)
+        links = moved_links(shard, shard.states[source].part) if views else ()
+        middles = ((np.arange(self.size) + 0.5) * shard.resolution / self.size).astype(int)
+        for row, view in enumerate(views):
+            link = shard.link(source, side.views[view])[np.ix_(middles, middles)]
+            moved[row] = np.isin(link[:, ::-1] if side.mirrored else link, links)
+        return torch.from_numpy(moved)
+
+    def _motion(self, shard: Shard, source: int, target: int, side: Side) -> Float[Tensor, "7"]:
+        """How what moves does so in the world, as `Sample.motion`."""
+        if not self.task.moves:
+            return torch.tensor([1.0, 0, 0, 0, 0, 0, 0])
+        (link, *_) = moved_links(shard, shard.states[source].part)
+        before, after = shard.world_from_object @ shard.link_poses[[source, target], link]
+        motion = after @ np.linalg.inv(before)
+        world = np.array(side.world)
+        rotation = Rotation.from_matrix(world @ motion[:3, :3] @ world.T)
+        x, y, z, w = rotation.as_quat()
+        return torch.tensor([w, x, y, z, *side.seen(motion[:3, 3])], dtype=torch.float32)
 
     def _inputs_first(
         self, views: int, inputs: tuple[int, ...], rng: np.random.Generator

@@ -61,7 +61,7 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
     check_resolution(train.values(), preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
         train,
-        task_of(name, config),
+        task_of(name, config, preset),
         preset.input_size,
         config.drags,
         config.augmentation,
@@ -146,6 +146,8 @@ def make_stage(
         config.lpips_weight,
         autocast(config, device),
         config.lpips_views,
+        config.surface_weight,
+        config.changed_weight if name == "appearance" else 0.0,
     )
     return stage, lpips_after
 
@@ -186,7 +188,7 @@ def held_out_samples(
         return []
     check_resolution(shards.values(), preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
-        shards, task_of(name, config), preset.input_size, config.drags, Augmentation.of(0)
+        shards, task_of(name, config, preset), preset.input_size, config.drags, Augmentation.of(0)
     )
     return even_choice(dataset, config.val_samples)
 

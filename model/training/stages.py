@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,18 +14,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.capture import Forward
+from model.config import PartRMConfig
+from model.metrics import changed_region
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.rendering import Rendering, render
+from model.splatter import moved_by
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
 
+FEWEST_CHANGED = 64  # pixels: fewer count as fewer
 
-def task_of(stage: StageName, config: TrainConfig) -> Task:
+
+def task_of(stage: StageName, config: TrainConfig, network: PartRMConfig) -> Task:
     """What the stage's samples hold."""
-    if stage == "motion":
-        return Task(moves=True, teacher=True, rendered=0)
-    return Task(moves=stage == "appearance", teacher=False, rendered=config.rendered_views)
+    return Task(
+        moves=stage != "reconstruct",
+        teacher=stage == "motion",
+        rendered=0 if stage == "motion" else config.rendered_views,
+        surface=config.surface_points if config.surface_weight else 0,
+        follows=network.positions == "displaced",
+    )
 
 
 class Outcome(NamedTuple):
@@ -54,6 +64,8 @@ class Stage:
         lpips_weight: of it in the loss.
         autocast: makes the context in which networks compute.
         lpips_views: so many of a sample's rendered views are compared by it.
+        surface_weight: of the distance of splats from the surface in the loss.
+        changed_weight: of the error where the states differ in the loss.
     """
 
     network: PartRM
@@ -62,25 +74,44 @@ class Stage:
     lpips_weight: float
     autocast: Callable[[], AbstractContextManager[None]]
     lpips_views: int = 8
+    surface_weight: float = 0.0
+    changed_weight: float = 0.0
 
     def loss(self, forward: Forward, batch: Sample, with_lpips: bool) -> Outcome:
         """The stage's loss of a batch."""
         gaussians = self.gaussians(forward, batch)
+        rendering, parts = None, {}
         if self.teacher is not None:
-            loss = motion_loss(gaussians, self._taught(self.teacher, batch))
-            return Outcome(loss, {"motion": loss}, gaussians, None)
+            parts["motion"] = self._motion_loss(gaussians, self.teacher, batch)
+        else:
+            truth, _ = batch.truth()
+            rendering = render_like(gaussians, batch.target_cameras, batch.intrinsics, truth)
+            parts |= self._rendering_losses(rendering, batch, with_lpips)
+        if self.surface_weight:
+            parts["surface"] = surface_loss(gaussians, batch, self.network.config.layers)
+        weights = {
+            "changed": self.changed_weight,
+            "surface": self.surface_weight,
+            self.perceptual.key if self.perceptual else "": self.lpips_weight,
+        }
+        loss = torch.stack([weights.get(name, 1) * part for name, part in parts.items()]).sum()
+        return Outcome(loss, parts, gaussians, rendering)
+
+    def _rendering_losses(
+        self, drawn: Rendering, batch: Sample, with_lpips: bool
+    ) -> dict[str, Tensor]:
+        """How far renderings of the target views are from the truth."""
         truth, alpha = batch.truth()
-        drawn = render_like(gaussians, batch.target_cameras, batch.intrinsics, truth)
         parts = {"colour": F.mse_loss(drawn.colour, truth), "alpha": F.mse_loss(drawn.alpha, alpha)}
-        loss = parts["colour"] + parts["alpha"]
+        if self.changed_weight:
+            parts["changed"] = changed_loss(drawn.colour, truth, batch.question().pictures)
         if self.perceptual is not None and with_lpips:
             compared = _evenly(truth.shape[1], self.lpips_views)
             pair = (pictures[:, compared].flatten(0, 1) for pictures in (drawn.colour, truth))
             with self.autocast():
                 distance = self.perceptual(*pair)
             parts[self.perceptual.key] = distance.float().mean()
-            loss = loss + self.lpips_weight * parts[self.perceptual.key]
-        return Outcome(loss, parts, gaussians, drawn)
+        return parts
 
     def gaussians(self, forward: Forward, batch: Sample) -> Float[Tensor, "B N 14"]:
         """What the network makes of a batch's source states and drags."""
@@ -91,11 +122,28 @@ class Stage:
         with self.autocast():
             return forward(batch.shown().network_input(), drags)
 
-    @torch.no_grad()
-    def _taught(self, teacher: Forward, batch: Sample) -> Float[Tensor, "B N 14"]:
-        """The teacher's Gaussians of the target states, from their pictures, on the fly."""
-        with self.autocast():
-            return teacher(batch.answer().network_input(), None)
+    def _motion_loss(
+        self, gaussians: Float[Tensor, "B N 14"], teacher: Forward, batch: Sample
+    ) -> Float[Tensor, ""]:
+        """L2 on the 14 splatter channels (PartRM, equation 4), against the teacher's Gaussians.
+
+        They are those of the target state, made on the fly of its pictures. Where splats follow
+        what they show, they are those of the source state, moved as the truth has it; what lies
+        behind the surface of a moved part is not taught.
+        """
+        follows = self.network.config.positions == "displaced"
+        views = batch.question() if follows else batch.answer()
+        with torch.no_grad(), self.autocast():
+            taught = teacher(views.network_input(), None)
+        if not follows:
+            return F.mse_loss(gaussians, taught)
+        layers, side = self.network.config.layers, self.network.config.splat_size
+        moved = F.adaptive_avg_pool2d(batch.moved.float(), side) > 0.5
+        moved = moved.flatten(2)[:, :, None].expand(-1, -1, layers, -1)
+        behind = torch.arange(layers, device=moved.device)[:, None] > 0
+        taught = torch.where(moved.flatten(1)[..., None], moved_by(taught, batch.motion), taught)
+        known = ~(moved & behind).flatten(1)
+        return ((gaussians - taught).square().mean(dim=-1) * known).sum() / known.sum()
 
 
 def _evenly(views: int, chosen: int) -> list[int]:
@@ -105,11 +153,33 @@ def _evenly(views: int, chosen: int) -> list[int]:
     return [i * views // chosen for i in range(chosen)]
 
 
-def motion_loss(
-    gaussians: Float[Tensor, "B N 14"], taught: Float[Tensor, "B N 14"]
+def changed_loss(
+    drawn: Float[Tensor, "B T 3 S S"],
+    truth: Float[Tensor, "B T 3 S S"],
+    source: Float[Tensor, "B V 3 S S"],
 ) -> Float[Tensor, ""]:
-    """L2 on the 14 splatter channels of each pixel of each view (PartRM, equation 4)."""
-    return F.mse_loss(gaussians, taught)
+    """The squared error over the pixels of the input views, the first V of the T, at which the
+    source and the target state differ: the mean of samples' means, however few they are."""
+    views = min(source.shape[1], truth.shape[1])
+    drawn, truth, source = drawn[:, :views], truth[:, :views], source[:, :views]
+    changed = changed_region(source, truth)
+    errors = ((drawn - truth).square().mean(dim=2) * changed).sum(dim=(1, 2, 3))
+    return (errors / changed.sum(dim=(1, 2, 3)).clamp(min=FEWEST_CHANGED)).mean()
+
+
+def surface_loss(
+    gaussians: Float[Tensor, "B N 14"], batch: Sample, layers: int
+) -> Float[Tensor, ""]:
+    """How far, in world units, the first splats of pixels are from the surface point that the
+    pixel shows, where that is in the target state."""
+    views = batch.source.shape[1]
+    position = gaussians[..., :3].unflatten(1, (views, layers, -1))[:, :, 0]
+    side = math.isqrt(position.shape[2])
+    column, row = (batch.surface_pixel * side).long().clamp(0, side - 1).unbind(-1)
+    splat = (row * side + column)[..., None].expand_as(batch.surface_point)
+    distance = (position.gather(2, splat) - batch.surface_point).norm(dim=-1)
+    seen = batch.surface_seen
+    return (distance * seen).sum() / seen.sum().clamp(min=1)
 
 
 def render_like(
