@@ -14,12 +14,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from datagen.cameras import project
-from datagen.drags import draggable_pairs, moved_links, sample_drags, shows_moved_part
+from datagen.drags import draggable_pairs, sample_drags, shows_moved_part
 from datagen.shards import Shard
 from model.training.augmentation import (
     Augmentation,
@@ -30,6 +28,7 @@ from model.training.augmentation import (
     tinted,
     warped,
 )
+from model.training.motion import moved_pixels, rigid_motion, surface_points
 from model.training.symmetry import Side, sides
 from model.views import Views, cameras, intrinsics, on_white, read_pictures
 
@@ -220,6 +219,13 @@ class StateDataset(Samples[Sample]):
             state: self._pictures(shard, state, views[:count], side)
             for state, count in counts.items()
         }
+        follows = self.task.follows
+        surface = surface_points(
+            shard, source if follows else target, target, side, self.task.surface, rng
+        )
+        moved = np.empty((0, self.size, self.size), bool)
+        if follows and self.task.teacher:
+            moved = moved_pixels(shard, source, side, self.size)
         return Sample(
             source=pictures[source][:shown],
             told_cameras=torch.from_numpy(told).float(),
@@ -233,9 +239,11 @@ class StateDataset(Samples[Sample]):
             target=pictures[target][:rendered],
             target_cameras=cameras(shard, views[:rendered]),
             intrinsics=intrinsics(shard, self.size),
-            **self._surface(shard, source, target, side, rng),
-            moved=self._moved(shard, source, side),
-            motion=self._motion(shard, source, target, side),
+            surface_pixel=torch.from_numpy(surface.pixel),
+            surface_point=torch.from_numpy(surface.point),
+            surface_seen=torch.from_numpy(surface.seen),
+            moved=torch.from_numpy(moved),
+            motion=torch.from_numpy(rigid_motion(shard, source, target, side)),
             tint=torch.from_numpy(self._tint(rng)),
         )
 
@@ -308,50 +316,6 @@ class StateDataset(Samples[Sample]):
         if rng.random() < self.augmentation.drag_noise:
             end += self.augmentation.noise_strength * rng.standard_normal(end.shape, np.float32)
         return start, end, mask
-
-    def _surface(
-        self, shard: Shard, source: int, target: int, side: Side, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
-        """The fields of a sample that tell of the surface."""
-        views, wanted = len(shard.input_views), self.task.surface
-        shown = source if self.task.follows else target
-        pixel = np.zeros((views, wanted, 2), np.float32)
-        point = np.zeros((views, wanted, 3), np.float32)
-        seen = np.zeros((views, wanted), bool)
-        for row, view in enumerate(shard.input_views if wanted else ()):
-            visible = np.flatnonzero(shard.visible(shown, side.views[view]))
-            if not len(visible):
-                continue
-            chosen = rng.choice(visible, wanted)
-            there = side.seen(shard.world_points(shown, chosen))
-            at, _ = project(there, shard.camera_to_world[view], shard.intrinsics)
-            pixel[row], seen[row] = at / shard.resolution, True
-            point[row] = side.seen(shard.world_points(target, chosen))
-        numbers = {"surface_pixel": pixel, "surface_point": point, "surface_seen": seen}
-        return {name: torch.from_numpy(array) for name, array in numbers.items()}
-
-    def _moved(self, shard: Shard, source: int, side: Side) -> Bool[Tensor, "V S S"]:
-        """Which pixels of the input views show what moves, if that is asked for."""
-        views = shard.input_views if self.task.teacher and self.task.follows else ()
-        moved = np.zeros((len(views), self.size, self.size), bool)
-        links = moved_links(shard, shard.states[source].part) if views else ()
-        middles = ((np.arange(self.size) + 0.5) * shard.resolution / self.size).astype(int)
-        for row, view in enumerate(views):
-            link = shard.link(source, side.views[view])[np.ix_(middles, middles)]
-            moved[row] = np.isin(link[:, ::-1] if side.mirrored else link, links)
-        return torch.from_numpy(moved)
-
-    def _motion(self, shard: Shard, source: int, target: int, side: Side) -> Float[Tensor, "7"]:
-        """How what moves does so in the world, as `Sample.motion`."""
-        if not self.task.moves:
-            return torch.tensor([1.0, 0, 0, 0, 0, 0, 0])
-        (link, *_) = moved_links(shard, shard.states[source].part)
-        before, after = shard.world_from_object @ shard.link_poses[[source, target], link]
-        motion = after @ np.linalg.inv(before)
-        world = np.array(side.world)
-        rotation = Rotation.from_matrix(world @ motion[:3, :3] @ world.T)
-        x, y, z, w = rotation.as_quat()
-        return torch.tensor([w, x, y, z, *side.seen(motion[:3, 3])], dtype=torch.float32)
 
     def _inputs_first(
         self, views: int, inputs: tuple[int, ...], rng: np.random.Generator
