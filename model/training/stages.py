@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from model.capture import Forward
@@ -128,8 +128,7 @@ class Stage:
         """L2 on the 14 splatter channels (PartRM, equation 4), against the teacher's Gaussians.
 
         They are those of the target state, made on the fly of its pictures. Where splats follow
-        what they show, they are those of the source state, moved as the truth has it; what lies
-        behind the surface of a moved part is not taught.
+        what they show, they are those of the source state, moved as the truth has it.
         """
         follows = self.network.config.positions == "displaced"
         views = batch.question() if follows else batch.answer()
@@ -137,13 +136,8 @@ class Stage:
             taught = teacher(views.network_input(), None)
         if not follows:
             return F.mse_loss(gaussians, taught)
-        layers, side = self.network.config.layers, self.network.config.splat_size
-        moved = F.adaptive_avg_pool2d(batch.moved.float(), side) > 0.5
-        moved = moved.flatten(2)[:, :, None].expand(-1, -1, layers, -1)
-        behind = torch.arange(layers, device=moved.device)[:, None] > 0
-        taught = torch.where(moved.flatten(1)[..., None], moved_by(taught, batch.motion), taught)
-        known = ~(moved & behind).flatten(1)
-        return ((gaussians - taught).square().mean(dim=-1) * known).sum() / known.sum()
+        moved = moved_splats(batch.moved, self.network.config)[..., None]
+        return F.mse_loss(gaussians, torch.where(moved, moved_by(taught, batch.motion), taught))
 
 
 def _evenly(views: int, chosen: int) -> list[int]:
@@ -151,6 +145,12 @@ def _evenly(views: int, chosen: int) -> list[int]:
     the others."""
     chosen = min(chosen, views)
     return [i * views // chosen for i in range(chosen)]
+
+
+def moved_splats(moved: Bool[Tensor, "B V S S"], config: PartRMConfig) -> Bool[Tensor, "B N"]:
+    """Which of a network's Gaussians are of pixels most of which show what moves."""
+    cells = F.adaptive_avg_pool2d(moved.float(), config.splat_size) > 0.5
+    return cells.flatten(2).repeat_interleave(config.layers, dim=1).flatten(1)
 
 
 def changed_loss(
