@@ -49,7 +49,7 @@ $(VENV)/.done: requirements.lock
 	touch $@
 
 demo: setup
-	$(RUN) -m datagen build --preset standard --categories StorageFurniture --out $(DEMO)/shards
+	$(RUN) -m datagen build --preset standard --categories Microwave --out $(DEMO)/shards
 	$(RUN) -m model.demo --data $(DEMO)/shards --out $(DEMO) $(ARGS)
 
 dataset: setup
