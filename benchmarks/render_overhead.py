@@ -34,7 +34,7 @@ PHASES = {
     "datagen.blender.Blender.__init__": "start Blender",
     "datagen.blender.Blender.close": "end Blender",
     "datagen.shard_maker.ObjectFiles": "read object",
-    "datagen.shard_maker.read_object": "read object",
+    "datagen.shard_maker.read_as_asked": "read object",
     "datagen.shard_maker.read_surface": "read object",
     "datagen.blender.Blender.load": "load into Blender",
     "datagen.shard_maker.ShardMaker._shares": "rest",

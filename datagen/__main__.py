@@ -71,6 +71,9 @@ class BuildCommand:
     min_share: float = 0.002
     """Parts that cover a smaller share of the pixels in the input view that shows them best are
     left out; 0 keeps all."""
+    stretch: float = 0.0
+    """Make copies of the objects, longer or shorter along each axis by a random factor of up to 1
+    plus this, such as 0.3: more shapes of few. Their ids end with the seed."""
     points: int = 2048
     """Surface points on each link, at least 2048."""
     seed: int = 0
@@ -106,12 +109,16 @@ class BuildCommand:
         }
         if self.points < 2048:
             raise BuildError(f"--points {self.points}: a shard holds at least 2048 points a part")
+        if self.stretch < 0:
+            raise BuildError(f"--stretch {self.stretch}: 0 or more")
+        if self.stretch and self.state_list:
+            raise BuildError("--stretch and --state-list do not go together: copies have other ids")
         objects = self.objects or _sample_objects(self.seed)
         request = Build(
             objects,
             self.out,
             self.categories,
-            Sampling(self.scheme, self.draws, self.seed, self.points, self.min_share),
+            Sampling(self.scheme, self.draws, self.seed, self.points, self.min_share, self.stretch),
             replace(PRESETS[self.preset], **overrides),
             self.state_list,
             self.workers,

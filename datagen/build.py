@@ -18,10 +18,17 @@ from typing import Any, Literal
 import psutil
 from tqdm import tqdm
 
-from datagen.partnet import read_object
 from datagen.pool import Limits, Outcome, run_jobs
 from datagen.render_settings import Device, RenderSettings
-from datagen.shard_maker import Job, Made, Planned, Sampling, ShardMaker, StateDone
+from datagen.shard_maker import (
+    Job,
+    Made,
+    Planned,
+    Sampling,
+    ShardMaker,
+    StateDone,
+    read_as_asked,
+)
 from datagen.shard_writer import sha256, write_manifest
 from datagen.shards import SUFFIX, Shard, read_manifest
 from datagen.source import ObjectError, find_objects
@@ -158,7 +165,7 @@ def _jobs(request: Build, summary: Summary) -> dict[str, Job]:
         raise BuildError(str(error)) from error
     for path in paths:
         try:
-            obj = read_object(path)
+            obj = read_as_asked(path, request.sampling)
         except ObjectError as error:
             summary.skipped[error.object_id] = str(error)
             continue

@@ -24,6 +24,7 @@ from datagen.shards import SUFFIX, VERSION
 from datagen.source import ObjectError, ObjectFiles
 from datagen.state_names import decode
 from datagen.states import Plan, Scheme, collision_check, object_rng, sample
+from datagen.stretching import stretched
 from datagen.surface import Surface, read_surface, sample_points
 from datagen.visibility import visible_points
 from datagen.world import depth_range, extent_points, world_from_object
@@ -45,6 +46,8 @@ class Sampling:
         points: surface points on each link.
         min_share: parts that cover less than this share of the pixels in the input view that shows
             them best, shut or open, are left out.
+        stretch: how much longer an object may be made along each axis: by a random factor of up to
+            1 + stretch, or down to its inverse. 0 leaves objects as they are.
     """
 
     scheme: Scheme = "uniform"
@@ -52,6 +55,7 @@ class Sampling:
     seed: int = 0
     points: int = 2048
     min_share: float = 0.002
+    stretch: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,29 @@ class Job:
     @property
     def config(self) -> dict[str, Any]:
         """All that decides the shard's content, apart from the object."""
-        config = {
-            "version": VERSION,
-            "sampling": asdict(self.sampling),
-            "render": asdict(self.render),
-        }
+        sampling = asdict(self.sampling)
+        if not self.sampling.stretch:
+            del sampling["stretch"]  # as in shards from before there was any
+        config = {"version": VERSION, "sampling": sampling, "render": asdict(self.render)}
         return config | ({} if self.states is None else {"states": list(self.states)})
 
     @property
     def config_hash(self) -> str:
         return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_as_asked(files: Path | ObjectFiles, sampling: Sampling) -> ArticulatedObject:
+    """The object in these files, or a stretched copy of it, whose id ends with the seed.
+
+    Raises:
+        ObjectError: it cannot be read.
+    """
+    obj = read_object(files)
+    if not sampling.stretch:
+        return obj
+    rng = object_rng(sampling.seed, obj.id, "stretch")
+    factors = (1 + sampling.stretch) ** rng.uniform(-1, 1, 3)
+    return stretched(obj, factors, f"{obj.id}-{sampling.seed}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,7 @@ class ShardMaker:
             OSError: the disk is full, or the like.
         """
         files = ObjectFiles(job.path)
-        obj = read_object(files)
+        obj = read_as_asked(files, job.sampling)
         surface = read_surface(files, obj)
         if not obj.movable:
             raise ObjectError(files.id, "mobility.urdf", "no joint of it moves")
