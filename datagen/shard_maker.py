@@ -17,6 +17,7 @@ from datagen.articulation import ArticulatedObject, link_poses
 from datagen.blender import Blender
 from datagen.cameras import rig
 from datagen.collision import CollisionModel
+from datagen.object_ids import copy_id
 from datagen.partnet import read_object
 from datagen.render_settings import Device, RenderSettings
 from datagen.shard_writer import ShardContents, StateImages, sha256, shard_bytes, write_whole
@@ -100,7 +101,7 @@ def read_as_asked(files: Path | ObjectFiles, sampling: Sampling) -> ArticulatedO
         return obj
     rng = object_rng(sampling.seed, obj.id, "stretch")
     factors = (1 + sampling.stretch) ** rng.uniform(-1, 1, 3)
-    return stretched(obj, factors, f"{obj.id}-{sampling.seed}")
+    return stretched(obj, factors, copy_id(obj.id, sampling.seed))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
+from datagen.object_ids import original_id
 from datagen.shards import Shard
 
 Split = Literal["train", "val", "all"]
@@ -31,7 +32,8 @@ def split_shards(
         split: `all` takes every object, whatever the file says.
         file: JSON, `{"train": …, "val": …}`, each a list of ids or a mapping from ids to anything;
             objects that it does not name are in neither. Without it one object in eight is held
-            out, chosen by a checksum of its id: the same one in every folder.
+            out, chosen by a checksum of its id: the same one in every folder. Stretched copies go
+            where the objects go that they were made of.
         categories: keep these alone; all of them where there are none.
 
     Raises:
@@ -59,10 +61,10 @@ def split_shards(
 
 def _members(shards: Collection[str], split: Split, file: Path | None) -> set[str]:
     if file is None:
-        return {name for name in shards if _held_out(name) == (split == "val")}
+        return {name for name in shards if _held_out(original_id(name)) == (split == "val")}
     try:
-        named = json.loads(file.read_text())[split]
-        return {str(name) for name in list(named)}
+        named = {str(name) for name in list(json.loads(file.read_text())[split])}
+        return {name for name in shards if name in named or original_id(name) in named}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SplitError(
             f'{file}: no split file, {{"train": [ids], "val": [ids]}}: {error}'

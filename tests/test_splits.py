@@ -35,6 +35,17 @@ def test_a_file_says_which(file: Path) -> None:
     assert list(split_shards(OBJECTS, "train", file, ["Safe"])) == ["4"]
 
 
+def test_copies_go_where_their_objects_go(file: Path) -> None:
+    """Else what is held out would be trained on, a little longer."""
+    objects = OBJECTS | shards_of("1-7", "2-7", "3-7", "2-12")
+    assert list(split_shards(objects, "train", file)) == ["1", "4", "1-7"]
+    assert list(split_shards(objects, "val", file)) == ["2", "2-7", "2-12"]
+    many = shards_of(*(f"{n}{copy}" for n in range(60) for copy in ("", "-1", "-22")))
+    for split in ("train", "val"):
+        found = set(split_shards(many, split))
+        assert {name.partition("-")[0] + "-22" for name in found} <= found
+
+
 def test_by_name_one_in_eight_is_held_out() -> None:
     objects = shards_of(*map(str, range(4000)))
     train, val = split_shards(objects, "train"), split_shards(objects, "val")
