@@ -52,6 +52,8 @@ class Args:
         channels_last: whether weights are laid out as training and prediction do on CUDA.
         runs: counted runs of each line, after three that are not.
         train: whether to time training steps too.
+        kernels: of each training step, list so many kernels (on a CPU, operators) that take
+            longest.
     """
 
     preset: Literal["big", "small", "tiny", "mini", "nano"] = "mini"
@@ -61,6 +63,7 @@ class Args:
     channels_last: bool = True
     runs: int = 20
     train: bool = True
+    kernels: int = 0
 
 
 def main() -> None:
@@ -84,6 +87,8 @@ def main() -> None:
         )
         step = _training_step(network, forward, optimizer, batch, device)
         _report("training step", batch, step, device, args.runs, name, counted)
+        if args.kernels:
+            _list_kernels(step, device, args.kernels)
         del forward, step, optimizer, counted
         network.zero_grad(set_to_none=True)
     network.eval().requires_grad_(False)
@@ -148,6 +153,17 @@ def _report(
     speed = 1000 * batch / ms
     print(f"| {what} | {batch} | {ms:.1f} | {speed:.1f} | {memory} | {flop / 1e12:.2f} | {share} |")
     return ms
+
+
+def _list_kernels(step: Callable[[], object], device: torch.device, count: int) -> None:
+    """Print where the time of a step goes."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    activity = getattr(torch.profiler.ProfilerActivity, kind.upper())
+    with torch.profiler.profile(activities=[activity]) as profile:
+        step()
+        _finish(device)
+    order = f"self_{kind}_time_total"
+    print(profile.key_averages().table(order, row_limit=count, max_name_column_width=70))
 
 
 def _training_step(
