@@ -29,7 +29,7 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from datagen.articulation import ArticulatedObject, Joint, JointType, Link, transform
+from datagen.articulation import ArticulatedObject, Joint, JointType, Link
 from datagen.image_codec import decode_colour, decode_depth, decode_link
 from datagen.state_names import State
 
@@ -207,8 +207,9 @@ class Shard:
         self, state: int, chosen: Int[np.ndarray, "N"] | slice = ALL
     ) -> Float[np.ndarray, "N 3"]:
         """Where all or some of the surface points are in the world in a state."""
-        poses = self.world_from_object @ self.link_poses[state][self.point_link[chosen]]
-        return transform(poses, self.points[chosen, None])[:, 0]
+        poses = (self.world_from_object @ self.link_poses[state])[self.point_link[chosen], :3]
+        turned = np.einsum("nij,nj->ni", poses[..., :3], self.points[chosen])
+        return turned + poses[..., 3]
 
     def colour(self, state: int, view: int) -> UInt8[np.ndarray, "H W 4"]:
         """sRGB with straight alpha."""

@@ -24,7 +24,7 @@ class Surface(NamedTuple):
     Attributes:
         pixel: where the view shows them, as fractions of the picture.
         point: where they are in the world in the target state.
-        seen: false where there is no such point: the view shows none.
+        seen: false where there is no such point, as the view shows none; its place means nothing.
     """
 
     pixel: Float[np.ndarray, "V P 2"]
@@ -46,19 +46,20 @@ def surface_points(
         rng: decides which.
     """
     views = len(shard.input_views)
-    pixel = np.zeros((views, count, 2), np.float32)
-    point = np.zeros((views, count, 3), np.float32)
+    chosen = np.zeros((views, count), int)
     seen = np.zeros((views, count), bool)
     for row, view in enumerate(shard.input_views if count else ()):
         visible = np.flatnonzero(shard.visible(shown, side.views[view]))
-        if not len(visible):
-            continue
-        chosen = rng.choice(visible, count)
-        there = side.seen(shard.world_points(shown, chosen))
-        at, _ = project(there, shard.camera_to_world[view], shard.intrinsics)
-        pixel[row], seen[row] = at / shard.resolution, True
-        point[row] = side.seen(shard.world_points(target, chosen))
-    return Surface(pixel, point, seen)
+        if len(visible):
+            chosen[row], seen[row] = visible[rng.integers(len(visible), size=count)], True
+    here, there = (
+        side.seen(shard.world_points(state, chosen.ravel())).reshape(views, count, 3)
+        for state in (shown, target)
+    )
+    cameras = shard.camera_to_world[list(shard.input_views)]
+    pixel, _ = project(here, cameras, shard.intrinsics)
+    fractions = pixel / shard.resolution
+    return Surface(fractions.astype(np.float32), there.astype(np.float32), seen)
 
 
 def moved_pixels(
@@ -80,7 +81,9 @@ def rigid_motion(shard: Shard, source: int, target: int, side: Side) -> Float[np
     the world: R's unit quaternion w, x, y, z, then t."""
     (link, *_) = moved_links(shard, shard.states[source].part)
     before, after = shard.world_from_object @ shard.link_poses[[source, target], link]
-    motion = after @ np.linalg.inv(before)
+    # By hand: LAPACK's inverse leaves threads spinning, which other samples' workers could use.
+    turn = after[:3, :3] @ before[:3, :3].T / (before[:3, 0] @ before[:3, 0])
+    shift = after[:3, 3] - turn @ before[:3, 3]
     world = np.array(side.world)
-    x, y, z, w = Rotation.from_matrix(world @ motion[:3, :3] @ world.T).as_quat()
-    return np.array([w, x, y, z, *side.seen(motion[:3, 3])], np.float32)
+    x, y, z, w = Rotation.from_matrix(world @ turn @ world.T).as_quat()
+    return np.array([w, x, y, z, *side.seen(shift)], np.float32)
