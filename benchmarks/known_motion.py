@@ -13,10 +13,10 @@ the pictures that the network is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from model.training.dataset import Sample, StateDataset, Task
 from model.training.stages import moved_splats, render_like
 from model.weights import PARTRM
 
+T = TypeVar("T")
 FEWEST = 16  # pixels of a region that counts
 
 
@@ -69,7 +70,7 @@ def samples(args: Args, size: int) -> Iterator[Sample]:
     task = Task(moves=True, teacher=True, rendered=0, follows=True)
     for name in tqdm(names, unit="object"):
         dataset = StateDataset({name: shards[name]}, task, size, augmentation=Augmentation.of(0))
-        for number in _evenly(list(range(len(dataset))), args.pairs):
+        for number in _evenly(range(len(dataset)), args.pairs):
             yield default_collate([dataset[number]])
 
 
@@ -103,7 +104,7 @@ def quality(gaussians: Tensor, sample: Sample) -> tuple[float, float]:
     return float(psnr(drawn, truth).mean()), float((-10 * error.log10()).mean())
 
 
-def _evenly(values: list, count: int) -> list:  # type: ignore[type-arg]
+def _evenly(values: Sequence[T], count: int) -> list[T]:
     count = min(count, len(values))
     return [values[i * len(values) // count] for i in range(count)]
 

@@ -89,11 +89,9 @@ class Stage:
             parts |= self._rendering_losses(rendering, batch, with_lpips)
         if self.surface_weight:
             parts["surface"] = surface_loss(gaussians, batch, self.network.config.layers)
-        weights = {
-            "changed": self.changed_weight,
-            "surface": self.surface_weight,
-            self.perceptual.key if self.perceptual else "": self.lpips_weight,
-        }
+        weights = {"changed": self.changed_weight, "surface": self.surface_weight}
+        if self.perceptual is not None:
+            weights[self.perceptual.key] = self.lpips_weight
         loss = torch.stack([weights.get(name, 1) * part for name, part in parts.items()]).sum()
         return Outcome(loss, parts, gaussians, rendering)
 
