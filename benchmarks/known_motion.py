@@ -13,10 +13,10 @@ the pictures that the network is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from datagen.shards import open_shards
+from model.evaluation.cases import even_choice
+from model.evaluation.evaluate import FEWEST_PIXELS
 from model.metrics import changed_region, psnr, region_mean
 from model.partrm import PartRM
 from model.splatter import moved_by
@@ -35,9 +37,6 @@ from model.training.augmentation import Augmentation
 from model.training.dataset import Sample, StateDataset, Task
 from model.training.stages import moved_splats, render_like
 from model.weights import PARTRM
-
-T = TypeVar("T")
-FEWEST = 16  # pixels of a region that counts
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ class Args:
 def samples(args: Args, size: int) -> Iterator[Sample]:
     """Samples as batches of one: four input views, drags, and the input views of the target."""
     shards = split_shards(open_shards(args.data), args.split, args.split_file)
-    names = _evenly(list(shards), args.objects)
+    names = even_choice(list(shards), args.objects)
     task = Task(moves=True, teacher=True, rendered=0, follows=True)
     for name in tqdm(names, unit="object"):
         dataset = StateDataset({name: shards[name]}, task, size, augmentation=Augmentation.of(0))
-        for number in _evenly(range(len(dataset)), args.pairs):
+        for number in even_choice(range(len(dataset)), args.pairs):
             yield default_collate([dataset[number]])
 
 
@@ -99,14 +98,9 @@ def quality(gaussians: Tensor, sample: Sample) -> tuple[float, float]:
     truth, source = sample.answer().pictures, sample.question().pictures
     drawn = render_like(gaussians, sample.input_cameras, sample.intrinsics, truth).colour
     region = changed_region(source, truth)
-    counted = region.sum(dim=(-2, -1)) >= FEWEST
+    counted = region.sum(dim=(-2, -1)) >= FEWEST_PIXELS
     error = region_mean((drawn - truth).square().mean(dim=2), region)[counted]
     return float(psnr(drawn, truth).mean()), float((-10 * error.log10()).mean())
-
-
-def _evenly(values: Sequence[T], count: int) -> list[T]:
-    count = min(count, len(values))
-    return [values[i * len(values) // count] for i in range(count)]
 
 
 @torch.no_grad()

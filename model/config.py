@@ -107,6 +107,12 @@ class PartRMConfig:
         cells = self.input_size // self.patch
         return tuple(cells >> level for level in range(len(self.down_channels)))
 
+    @property
+    def follows(self) -> bool:
+        """Whether splats go where what their pixels show goes. Others stay on their rays, or know
+        none, and are to show what the target state has in their pixels."""
+        return self.positions == "displaced"
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from datagen.__main__ import BuildCommand
-from datagen.articulation import MeshReference, link_poses, transform
+from datagen.articulation import ArticulatedObject, MeshReference, link_poses, transform
 from datagen.build import BuildError
 from datagen.render_settings import PRESETS
 from datagen.shard_maker import Job, Sampling, read_as_asked
@@ -19,7 +19,7 @@ from datagen.source import ObjectFiles
 from datagen.stretching import stretched
 from datagen.surface import read_surface
 from tests.objects import object_files, write_folder
-from tests.test_articulation import ArticulatedObject, moved_trees, pose
+from tests.trees import moved_trees, pose
 
 
 @given(moved_trees(), st.integers(0, 2**32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
@@ -124,8 +124,8 @@ def choose_cases(
     return cases
 
 
-def even_choice(items: list[T], most: int) -> list[T]:
-    """At most so many of a list's items, evenly spread, the first and the last among them."""
+def even_choice(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of a sequence's items, evenly spread, the first and the last among them."""
     chosen = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
     return [items[index] for index in chosen]
 

@@ -127,8 +127,7 @@ class Task:
         teacher: with the target state in the input views.
         rendered: how many views of the target state: the input views and others at random.
         surface: how many points of the surface in each input view.
-        follows: splats go where what their pixels show goes, as displaced ones can; others stay
-            on their rays, and are to show what the target state has there.
+        follows: of the network that learns: `PartRMConfig.follows`.
     """
 
     moves: bool

@@ -158,7 +158,7 @@ def train_network(
         folder.mkdir(parents=True, exist_ok=True)
     forward = _forward(network, config, processes, task, dataset)
     optimizer.zero_grad()
-    gc.collect()  # what an earlier stage left must not be freed in a worker: see there
+    gc.collect()  # see `_leave_the_trainer_alone`
     progress = Progress(name, folder, step, config.steps, task.measure, not processes.first)
     samples = iter(_loader(dataset, config, processes, start=step * config.batch_size))
     in_a_row = 0

@@ -33,7 +33,7 @@ def task_of(stage: StageName, config: TrainConfig, network: PartRMConfig) -> Tas
         teacher=stage == "motion",
         rendered=0 if stage == "motion" else config.rendered_views,
         surface=config.surface_points if config.surface_weight else 0,
-        follows=network.positions == "displaced",
+        follows=network.follows,
     )
 
 
@@ -80,13 +80,11 @@ class Stage:
     def loss(self, forward: Forward, batch: Sample, with_lpips: bool) -> Outcome:
         """The stage's loss of a batch."""
         gaussians = self.gaussians(forward, batch)
-        rendering, parts = None, {}
+        rendering: Rendering | None = None
         if self.teacher is not None:
-            parts["motion"] = self._motion_loss(gaussians, self.teacher, batch)
+            parts = {"motion": self._motion_loss(gaussians, self.teacher, batch)}
         else:
-            truth, _ = batch.truth()
-            rendering = render_like(gaussians, batch.target_cameras, batch.intrinsics, truth)
-            parts |= self._rendering_losses(rendering, batch, with_lpips)
+            rendering, parts = self._rendered(gaussians, batch, with_lpips)
         if self.surface_weight:
             parts["surface"] = surface_loss(gaussians, batch, self.network.config.layers)
         weights = {"changed": self.changed_weight, "surface": self.surface_weight}
@@ -95,11 +93,12 @@ class Stage:
         loss = torch.stack([weights.get(name, 1) * part for name, part in parts.items()]).sum()
         return Outcome(loss, parts, gaussians, rendering)
 
-    def _rendering_losses(
-        self, drawn: Rendering, batch: Sample, with_lpips: bool
-    ) -> dict[str, Tensor]:
-        """How far renderings of the target views are from the truth."""
+    def _rendered(
+        self, gaussians: Float[Tensor, "B N 14"], batch: Sample, with_lpips: bool
+    ) -> tuple[Rendering, dict[str, Tensor]]:
+        """Renderings of the target views, and how far they are from the truth."""
         truth, alpha = batch.truth()
+        drawn = render_like(gaussians, batch.target_cameras, batch.intrinsics, truth)
         parts = {"colour": F.mse_loss(drawn.colour, truth), "alpha": F.mse_loss(drawn.alpha, alpha)}
         if self.changed_weight:
             parts["changed"] = changed_loss(drawn.colour, truth, batch.question().pictures)
@@ -109,7 +108,7 @@ class Stage:
             with self.autocast():
                 distance = self.perceptual(*pair)
             parts[self.perceptual.key] = distance.float().mean()
-        return parts
+        return drawn, parts
 
     def gaussians(self, forward: Forward, batch: Sample) -> Float[Tensor, "B N 14"]:
         """What the network makes of a batch's source states and drags."""
@@ -128,7 +127,7 @@ class Stage:
         They are those of the target state, made on the fly of its pictures. Where splats follow
         what they show, they are those of the source state, moved as the truth has it.
         """
-        follows = self.network.config.positions == "displaced"
+        follows = self.network.config.follows
         views = batch.question() if follows else batch.answer()
         with torch.no_grad(), self.autocast():
             taught = teacher(views.network_input(), None)
