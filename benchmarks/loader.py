@@ -25,7 +25,7 @@ import tyro
 from torch.utils.data import DataLoader, default_collate
 
 from datagen.drags import sample_drags
-from datagen.image_codec import decode_colour
+from datagen.image_codec import decode_colour, downscaled
 from datagen.shards import open_shards
 from model.capture import CapturedForTraining
 from model.config import PRESETS
@@ -35,7 +35,6 @@ from model.rendering import render
 from model.training.config import STAGES, TrainConfig
 from model.training.dataset import Sample, StateDataset, Stream
 from model.training.stages import task_of
-from model.views import downscaled
 
 T = TypeVar("T")
 Step = Callable[[Sample], None]

@@ -230,7 +230,10 @@ class VerifyCommand:
                 for fault in faults:
                     print(f"  {fault}")
             if any("/" in name for name in reports):
-                print(f"{path}: a pack has no depth, its points were checked by link maps alone")
+                print(
+                    f"{path}: a pack has no depth, its points were checked by link maps alone, or "
+                    "not at all where pictures were made smaller"
+                )
         return 1 if bad else 0
 
 
@@ -248,6 +251,9 @@ class PackCommand:
     """Folder for the pack."""
     quality: int = 90
     """Of the colour, as WebP has it: 0 to 100. docs/benchmarks.md has sizes and errors."""
+    resolution: int | None = None
+    """Pixels along a side that pictures are averaged down to, for training on such: smaller files,
+    and quicker to decode. Default: as they are."""
     max_mb: float = 60.0
     """The largest size of a file, in 10^6 bytes."""
     workers: int = 0
@@ -256,7 +262,8 @@ class PackCommand:
     def run(self) -> int:
         if not 0 <= self.quality <= 100:
             raise BuildError(f"--quality {self.quality}: it goes from 0 to 100")
-        pack(self.folder, self.out, self.quality, int(self.max_mb * 1e6), self.workers)
+        size = int(self.max_mb * 1e6)
+        pack(self.folder, self.out, self.quality, size, self.workers, self.resolution)
         print(report(self.out))
         return 0
 

@@ -31,6 +31,22 @@ class Frame:
     link: Int[np.ndarray, "H W"] = field(repr=False)
 
 
+def downscaled(
+    picture: UInt8[np.ndarray, "H W 4"], size: int
+) -> UInt8[np.ndarray, "{size} {size} 4"]:
+    """A picture with straight alpha, averaged down to this size."""
+    if len(picture) == size:
+        return picture
+    # Pillow weighs colours by their alpha here.
+    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
+
+
+def downscaled_links(link: Int[np.ndarray, "H W"], size: int) -> Int[np.ndarray, "{size} {size}"]:
+    """A link map of a picture of this size: what is in the middle of each of its pixels."""
+    middles = ((np.arange(size) + 0.5) * len(link) / size).astype(int)
+    return link[np.ix_(middles, middles)]
+
+
 def encode_colour(rgba: UInt8[np.ndarray, "H W 4"]) -> bytes:
     """sRGB with straight alpha as lossless WebP; the colour under alpha 0 is kept too."""
     buffer = io.BytesIO()

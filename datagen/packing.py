@@ -2,8 +2,9 @@
 
 A pack is a folder like one of shards, read by the same reader (`datagen.shards`), of few files that
 hold many objects each. It has what training and evaluation read: depth is left out, colour is lossy
-but for its alpha, and link maps are compressed harder. Under `packing`, each object's `config` has
-the quality, and how close its colours on white are to those of the shard.
+but for its alpha, and link maps are compressed harder. Pictures may be smaller, for training on
+such. Under `packing`, each object's `config` has the quality, the size of the shard's pictures, and
+how close its colours on white are to those, in the size that they have here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from datagen.image_codec import decode_colour, encode_colour_lossy, encode_link
+from datagen.image_codec import (
+    decode_colour,
+    downscaled,
+    downscaled_links,
+    encode_colour_lossy,
+    encode_link,
+)
 from datagen.pool import Limits, run_jobs
 from datagen.shard_writer import sha256, write_manifest, write_pictures, write_whole
 from datagen.shards import (
@@ -44,7 +51,14 @@ SMALLEST_ERROR = 1e-10
 """Mean squared errors below count as this: 100 dB."""
 
 
-def pack(folder: Path, out: Path, quality: int, max_bytes: int, workers: int = 0) -> None:
+def pack(
+    folder: Path,
+    out: Path,
+    quality: int,
+    max_bytes: int,
+    workers: int = 0,
+    resolution: int | None = None,
+) -> None:
     """Pack a folder of shards. What an earlier run finished is not packed again.
 
     Args:
@@ -53,10 +67,12 @@ def pack(folder: Path, out: Path, quality: int, max_bytes: int, workers: int = 0
         quality: of WebP, from 0 to 100.
         max_bytes: that a file may have; each is filled up with objects in the order of their ids.
         workers: processes; 0 for one a processor. The bytes are the same for any number.
+        resolution: pixels along a side that pictures are averaged down to; by default they keep
+            what they have.
 
     Raises:
-        ShardError: `folder` holds no shards, or a pack, `out` holds something else, or an object
-            cannot be packed or is larger than a file may be.
+        ShardError: `folder` holds no shards, or a pack, or smaller pictures, `out` holds something
+            else, or an object cannot be packed or is larger than a file may be.
         WorkerLost: a worker process crashes time and again.
     """
     shards = open_shards(folder)
@@ -65,11 +81,19 @@ def pack(folder: Path, out: Path, quality: int, max_bytes: int, workers: int = 0
     sources = read_manifest(folder)
     objects = {name: sources[shard.path.name] for name, shard in shards.items()}
     settings = {"quality": quality, "max_bytes": max_bytes}
+    if resolution is not None:
+        settings["resolution"] = resolution
+        for shard in shards.values():
+            if not 0 < resolution <= shard.resolution:
+                raise ShardError(
+                    f"{shard.path}: holds pictures of {shard.resolution} pixels, of which none of "
+                    f"{resolution} can be made; choose another --resolution"
+                )
     out.mkdir(parents=True, exist_ok=True)
     manifest = _packed_before(out, objects, settings)
     done = {name for entry in manifest.values() for name in entry["objects"]}
     todo = [shard for name, shard in shards.items() if name not in done]
-    with closing(_packed(todo, quality, workers)) as packed:
+    with closing(_packed(todo, partial(Packer, quality, resolution), workers)) as packed:
         for parts in _filled(packed, max_bytes):
             data = _joined(parts.values())
             name = f"pack-{len(manifest):04}{SUFFIX}"
@@ -109,7 +133,7 @@ def _packed_before(
 
 
 def _packed(
-    shards: list[Shard], quality: int, workers: int
+    shards: list[Shard], make_packer: Callable[[], Packer], workers: int
 ) -> Generator[tuple[str, bytes], None, None]:
     """Each object's id and it as a pack of its own, in order.
 
@@ -119,7 +143,7 @@ def _packed(
     workers = max(1, min(workers or os.cpu_count() or 1, len(shards)))
     ended: dict[Path, bytes] = {}
     waiting = iter(shards)
-    outcomes = run_jobs(shards, partial(Packer, quality), workers=workers, limits=Limits())
+    outcomes = run_jobs(shards, make_packer, workers=workers, limits=Limits())
     with closing(outcomes), tqdm(total=len(shards), unit="object", disable=not shards) as bar:
         shard = next(waiting, None)
         for outcome in outcomes:
@@ -137,10 +161,11 @@ class Packer:
     """What packs objects in a worker process."""
 
     quality: int
+    resolution: int | None
 
     def __call__(self, shard: Shard, report: Callable[[Any], None]) -> bytes:
         try:
-            return pack_object(shard, self.quality)
+            return pack_object(shard, self.quality, self.resolution)
         finally:
             shard.close()
 
@@ -148,20 +173,23 @@ class Packer:
         """There is nothing to free."""
 
 
-def pack_object(shard: Shard, quality: int) -> bytes:
+def pack_object(shard: Shard, quality: int, resolution: int | None = None) -> bytes:
     """A pack file of one object, made in memory: the same shard gives the same bytes."""
     colour: list[list[bytes]] = []
     link: list[list[bytes]] = []
     decibels = []
     views = range(len(shard.camera_to_world))
+    size = resolution or shard.resolution
     for state in range(len(shard.states)):
-        pictures = [shard.colour(state, view) for view in views]
+        pictures = [downscaled(shard.colour(state, view), size) for view in views]
+        maps = [downscaled_links(shard.link(state, view), size) for view in views]
         colour.append([encode_colour_lossy(picture, quality) for picture in pictures])
-        link.append([encode_link(shard.link(state, view), LINK_COMPRESSION) for view in views])
+        link.append([encode_link(picture, LINK_COMPRESSION) for picture in maps])
         for data, picture in zip(colour[-1], pictures, strict=True):
             decibels.append(psnr_on_white(decode_colour(data), picture))
     packing = {
         "quality": quality,
+        "from": shard.resolution,
         "psnr_mean": round(float(np.mean(decibels)), 2),
         "psnr_worst": round(min(decibels), 2),
     }
@@ -174,6 +202,8 @@ def pack_object(shard: Shard, quality: int) -> bytes:
         for name in shard.file:
             if name != "frames":
                 shard.file.copy(name, group)
+        group["views"].attrs["resolution"] = size
+        group["views/intrinsics"][:2] *= size / shard.resolution
         write_pictures(group, "colour", colour)
         write_pictures(group, "link", link)
         visible = shard.file["frames/visible"][()]

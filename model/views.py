@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from torch import Tensor
 
+from datagen.image_codec import downscaled
 from datagen.shards import Shard
 from model.splatter import network_input, plucker_rays
 
@@ -67,16 +67,6 @@ def read_pictures(
     for picture, view in zip(pictures, views, strict=True):
         picture[:] = downscaled(shard.colour(state, view), size).transpose(2, 0, 1)
     return torch.from_numpy(pictures)
-
-
-def downscaled(
-    picture: UInt8[np.ndarray, "H W 4"], size: int
-) -> UInt8[np.ndarray, "{size} {size} 4"]:
-    """A picture with straight alpha, averaged down to this size."""
-    if len(picture) == size:
-        return picture
-    # Pillow weighs colours by their alpha here.
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BOX))
 
 
 def cameras(shard: Shard, views: Sequence[int]) -> Float[Tensor, "V 4 4"]:

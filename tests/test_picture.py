@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datagen.image_codec import downscaled
 from model.picture import PictureError, read_picture
-from model.views import downscaled
 
 RNG = np.random.default_rng(0)
 RED, GREEN = (200, 40, 30), (30, 160, 60)

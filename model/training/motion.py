@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from datagen.cameras import project
 from datagen.drags import moved_links
+from datagen.image_codec import downscaled_links
 from datagen.shards import Shard
 from model.training.symmetry import Side
 
@@ -69,9 +70,8 @@ def moved_pixels(
     what is in the middle of each."""
     moved = np.empty((len(shard.input_views), size, size), bool)
     links = moved_links(shard, shard.states[state].part)
-    middles = ((np.arange(size) + 0.5) * shard.resolution / size).astype(int)
     for row, view in enumerate(shard.input_views):
-        link = shard.link(state, side.views[view])[np.ix_(middles, middles)]
+        link = downscaled_links(shard.link(state, side.views[view]), size)
         moved[row] = np.isin(link[:, ::-1] if side.mirrored else link, links)
     return moved
 
