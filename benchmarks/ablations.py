@@ -10,14 +10,17 @@ not trained again.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Annotated
 
+import torch
 import tyro
 
 from model.config import PRESETS
@@ -34,7 +37,7 @@ class Args:
         out: folder of the runs and of the comparison.
         preset: the networks' shape.
         steps: of each arm, all stages together.
-        jobs: arms trained at a time.
+        jobs: arms trained at a time; where there are several GPUs, they are spread over these.
         train: options of train.py for all of them.
         evaluate: options of eval.py.
     """
@@ -78,13 +81,19 @@ def arms(preset: str) -> list[Arm]:
     ]
 
 
-def trained(arm: Arm, args: Args) -> Path:
+def trained(arm: Arm, args: Args, places: Queue[dict[str, str]]) -> Path:
     """Train an arm, unless that is done; its weights, in a file of its name.
+
+    Args:
+        arm: what.
+        args: how.
+        places: environments of training processes, of which it takes one for the time.
 
     Raises:
         CalledProcessError: the training failed, and has said why.
     """
     out, start = args.out / arm.name.replace(" ", "-"), args.teacher
+    place = places.get()
     for stage, share in arm.stages.items():
         options = {
             "data": args.data,
@@ -99,18 +108,29 @@ def trained(arm: Arm, args: Args) -> Path:
         command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
         if arm.level is not None:
             command += ["--drag-levels", str(arm.level)]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env={**os.environ, **place})
         start = out / stage / "weights.safetensors"
+    places.put(place)
     link = args.out / f"{arm.name}.safetensors"
     link.unlink(missing_ok=True)
     link.symlink_to(start.resolve())
     return link
 
 
+def visible_gpus() -> list[str]:
+    """As `CUDA_VISIBLE_DEVICES` names them; torch is asked only for their number."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
+    places: Queue[dict[str, str]] = Queue()
+    gpus = visible_gpus()
+    for job in range(args.jobs):
+        places.put({"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {})
     with ThreadPoolExecutor(args.jobs) as pool:
-        weights = list(pool.map(lambda arm: trained(arm, args), arms(args.preset)))
+        weights = list(pool.map(lambda arm: trained(arm, args, places), arms(args.preset)))
     command = [sys.executable, "eval.py", *map(str, weights), *shlex.split(args.evaluate)]
     command += ["--data", str(args.data), "--teacher", str(args.teacher), "--out", str(args.out)]
     subprocess.run(command, check=True)
