@@ -196,6 +196,17 @@ def test_noise_is_added_to_the_ends_of_drags_alone(shards: dict[str, Shard]) -> 
     assert abs(error.mean().item()) < 0.006
 
 
+def test_samples_that_stay_still_have_no_drags_and_are_their_own_target(
+    shards: dict[str, Shard],
+) -> None:
+    still = replace(Augmentation.of(0), still=1)
+    dataset = StateDataset(shards, APPEARANCE, SIZE, 10, still)
+    for sample in (dataset[0], dataset[len(dataset) // 2]):
+        assert not sample.drag_mask.any()
+        assert torch.equal(sample.target[: len(sample.source)], sample.source)
+        assert torch.allclose(sample.motion, torch.tensor([1.0, 0, 0, 0, 0, 0, 0]))
+
+
 def test_drags_that_are_alike_go_where_the_first_goes(shards: dict[str, Shard]) -> None:
     for alike in (0, 1):
         dataset = StateDataset(shards, MOTION, SIZE, 10, replace(Augmentation.of(0), alike=alike))

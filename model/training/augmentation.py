@@ -29,6 +29,8 @@ class Augmentation:
             half as many around the horizontal one.
         drag_noise: probability that the ends of the drags are noisy.
         noise_strength: standard deviation of that noise, as a fraction of the picture.
+        still: probability that a sample to be moved is not: no drags, and the source state is the
+            target. So the network stays one that can reconstruct, too.
         alike: probability that all drags go as far as the first, in the same direction, as do those
             that one drag becomes when it is spread over its part (`propagation`).
         view_dropout: probability that views are missing: from one to all but view 0.
@@ -47,6 +49,7 @@ class Augmentation:
     jitter_strength: float = 0.1
     drag_noise: float = 0.5
     noise_strength: float = 5 / 512
+    still: float = 0.15
     alike: float = 0.25
     view_dropout: float = 0.5
     mirror: float = 0.5
@@ -57,11 +60,12 @@ class Augmentation:
 
     @classmethod
     def of(cls, chance: float) -> Augmentation:
-        """Every change with this probability: 0 for none."""
+        """Every change of a sample that moves with this probability: 0 for none."""
         return cls(
             grid_distortion=chance,
             camera_jitter=chance,
             drag_noise=chance,
+            still=0,
             alike=chance,
             view_dropout=chance,
             mirror=chance,

@@ -155,7 +155,8 @@ class Samples(Dataset[T_co]):
 
 
 class StateDataset(Samples[Sample]):
-    """Ordered pairs of states that differ in one part, which view 0 shows, or single states.
+    """Ordered pairs of states that differ in one part, which view 0 shows, or single states; where
+    they are to move, a share of them still does not (`Augmentation.still`).
 
     `dataset[n]` is sample `n % len(dataset)` as epoch `n // len(dataset)` has it: its drags,
     augmentations and rendered views are drawn anew every epoch.
@@ -204,11 +205,16 @@ class StateDataset(Samples[Sample]):
         epoch, index = divmod(number, len(self.items))
         rng = np.random.default_rng([self.seed, epoch, index])
         shard, source, target = self.items[index]
+        dragged = self.task.moves and rng.random() >= self.augmentation.still
+        if not dragged:
+            target = source
         self._close_all_but_the_last_used(shard)
         inputs = shard.input_views
         present, told, warp = self._shown(shard.camera_to_world[list(inputs)], rng)
-        side = self._side(shard, source, rng)
-        start, end, mask = self._drags(shard, source, target, side, rng)
+        side = self._side(shard, source, dragged, rng)
+        start, end, mask = (
+            self._drags(shard, source, target, side, rng) if dragged else self._no_drags()
+        )
         # All that is asked of a state starts with the input views, and is read once.
         views = self._inputs_first(len(shard.camera_to_world), inputs, rng)
         shown, taught, rendered = len(inputs), len(inputs) * self.task.teacher, self.task.rendered
@@ -269,7 +275,7 @@ class StateDataset(Samples[Sample]):
             warp = np.concatenate([warp[:1], others])
         return present, told, warp
 
-    def _side(self, shard: Shard, source: int, rng: np.random.Generator) -> Side:
+    def _side(self, shard: Shard, source: int, dragged: bool, rng: np.random.Generator) -> Side:
         """From where the object is looked at: where drags start, view 0 shows what moves."""
         mirrored = bool(rng.random() < self.augmentation.mirror)
         turned = bool(rng.random() < self.augmentation.turn)
@@ -277,7 +283,7 @@ class StateDataset(Samples[Sample]):
         if not ways:  # these cameras have no mirror image
             return self._sides(shard)[0]
         side = ways[rng.integers(len(ways)) if turned else 0]
-        hidden = self.task.moves and not shows_moved_part(shard, source, side.views[0])
+        hidden = dragged and not shows_moved_part(shard, source, side.views[0])
         return ways[0] if hidden else side
 
     def _sides(self, shard: Shard) -> list[Side]:
@@ -298,10 +304,7 @@ class StateDataset(Samples[Sample]):
         self, shard: Shard, source: int, target: int, side: Side, rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "D 2"], Float[np.ndarray, "D 2"], Bool[np.ndarray, "D"]]:
         """Start, end and mask, padded to `max_drags`."""
-        start, end = np.zeros((2, self.max_drags, 2), np.float32)
-        mask = np.zeros(self.max_drags, bool)
-        if not self.task.moves:
-            return start, end, mask
+        start, end, mask = self._no_drags()
         drawn = int(rng.integers(1, self.max_drags + 1))
         drags = sample_drags(shard, source, target, drawn, rng, side.views[0])
         count = len(drags.point)
@@ -315,6 +318,12 @@ class StateDataset(Samples[Sample]):
         if rng.random() < self.augmentation.drag_noise:
             end += self.augmentation.noise_strength * rng.standard_normal(end.shape, np.float32)
         return start, end, mask
+
+    def _no_drags(
+        self,
+    ) -> tuple[Float[np.ndarray, "D 2"], Float[np.ndarray, "D 2"], Bool[np.ndarray, "D"]]:
+        start, end = np.zeros((2, self.max_drags, 2), np.float32)
+        return start, end, np.zeros(self.max_drags, bool)
 
     def _inputs_first(
         self, views: int, inputs: tuple[int, ...], rng: np.random.Generator
