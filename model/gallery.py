@@ -109,6 +109,7 @@ def _description(dragged: Dragged) -> dict[str, Any]:
         "offset": picture.offset.tolist(),
         "views_shown": int(dragged.scene.views.present.sum()),
         "drags_in_input": dragged.drags.reshape(-1, 4).tolist(),
+        "motion": None if dragged.part is None else dragged.part.motion.tolist(),
         "gaussians": len(dragged.after),
         "views": VIEWS,
     }

@@ -18,6 +18,7 @@ from model.device import timed
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
+from model.rigid_part import RigidPart, find_rigid_part, held_together
 from model.video import turntable
 from model.views import Views, on_white
 
@@ -68,12 +69,14 @@ class Dragged:
             deviations in world units), rotation 4 (w, x, y, z), colour 3 (sRGB).
         drags: all that the network was given: start and end (x, y), in pixels of `scene.picture`.
         seconds: by phase: those of the scene, propagate, network.
+        part: what moved, and how; None where that is not known.
     """
 
     scene: Scene
     after: Float[Tensor, "N 14"]
     drags: Float[np.ndarray, "D 2 2"]
     seconds: dict[str, float]
+    part: RigidPart | None = None
 
     @property
     def before(self) -> Float[Tensor, "N 14"]:
@@ -100,6 +103,9 @@ class Predictor:
         seed: decides where those start.
         forward: how the network is called; by default as it is. `capture.Captured(network)` answers
             several times as fast on CUDA, once it was called with as many drags.
+        rigid: whether what moved is held together as a rigid body (`rigid_part`): sharper, and
+            further off where it is wrong. Only splats that follow what they show can be, those of
+            one network before and after.
     """
 
     network: PartRM
@@ -111,6 +117,7 @@ class Predictor:
     count: int = 10
     seed: int = 0
     forward: Forward | None = None
+    rigid: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -167,11 +174,17 @@ class Predictor:
             for points in (starts, ends)
         )
         given = torch.ones(start.shape[:-1], dtype=torch.bool, device=self.device)
-        with timed("network", seconds, self.device), self._precision():
+        with timed("network", seconds, self.device):
             images = scene.views.network_input()
             embedded = self.network.drags_of_view_0(start, end, given, images.shape[1])
-            after = (self.forward or self.network)(images, embedded)[0]
-        return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds)
+            with self._precision():
+                after = (self.forward or self.network)(images, embedded)[0]
+            part = None
+            if self.rigid and self.network.config.follows and self.reconstructor is None:
+                part = find_rigid_part(scene.before, after)
+            if part is not None:
+                after = held_together(scene.before, after, part)
+        return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)
 
     def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:
         """The drags' starts and ends in pixels of the scene's picture.

@@ -38,6 +38,9 @@ class PredictorConfig:
     zero123plus_unet: Path | None = None
     """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
 
+    rigid: bool = True
+    """Hold what moved together, as one rigid body; otherwise it is as the network has it, blurred
+    where that is not sure. Of networks whose splats follow what they show, such as mini."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"
@@ -73,6 +76,7 @@ def load_predictor(config: PredictorConfig) -> Predictor:
         _other_views(config, device),
         reconstructor,
         _part_mask(config, device),
+        rigid=config.rigid,
     )
 
 

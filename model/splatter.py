@@ -151,11 +151,18 @@ def moved_by(
     """
     position, opacity_scale, rotation, colour = gaussians.split((3, 4, 4, 3), dim=-1)
     turn, shift = motion[:, None].split((4, 3), dim=-1)
+    position = turned(position, turn) + shift
     w, axis = turn.split((1, 3), dim=-1)
     axis = axis.expand_as(position)
-    across = 2 * torch.linalg.cross(axis, position, dim=-1)
-    position = position + w * across + torch.linalg.cross(axis, across, dim=-1) + shift
     own_w, own_axis = rotation.split((1, 3), dim=-1)
     scalar = w * own_w - (axis * own_axis).sum(dim=-1, keepdim=True)
     vector = w * own_axis + own_w * axis + torch.linalg.cross(axis, own_axis, dim=-1)
     return torch.cat([position, opacity_scale, scalar, vector, colour], dim=-1)
+
+
+def turned(points: Float[Tensor, "B N 3"], turn: Float[Tensor, "B 1 4"]) -> Float[Tensor, "B N 3"]:
+    """Points after a rotation about the origin: each sample's, a unit quaternion w, x, y, z."""
+    w, axis = turn.split((1, 3), dim=-1)
+    axis = axis.expand_as(points)
+    across = 2 * torch.linalg.cross(axis, points, dim=-1)
+    return points + w * across + torch.linalg.cross(axis, across, dim=-1)

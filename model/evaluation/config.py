@@ -60,6 +60,9 @@ class EvalConfig:
     input_views: tuple[Literal[4, 1], ...] = (4,)
     """Views of the source state that a network is shown: 4, 1, or both."""
 
+    rigid: bool = False
+    """Hold what moved together, as one rigid body, as predict.py does."""
+
     lpips: bool = True
     """Measure LPIPS."""
     vgg_weights: Path | None = None

@@ -28,6 +28,7 @@ from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.rendering import render
+from model.rigid_part import find_rigid_part, held_together
 
 Scope = Literal["whole", "changed"]
 SCOPES: tuple[Scope, ...] = ("whole", "changed")
@@ -68,10 +69,12 @@ class Setting:
     Attributes:
         resolution: pixels along a side of the pictures that are compared.
         device: where they run.
+        rigid: whether what drags moved is held together, where splats follow what they show.
     """
 
     resolution: int
     device: torch.device
+    rigid: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,11 +225,16 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             )
             given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
             drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
-    with (
-        timed("network", seconds, device),
-        torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
-    ):
-        gaussians = network(views.network_input(), drags)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    with timed("network", seconds, device):
+        images = views.network_input()
+        with autocast:
+            gaussians = network(images, drags)
+        if setting.rigid and drags is not None and network.config.follows:
+            with autocast:
+                before = network(images, None)
+            if (part := find_rigid_part(before[0], gaussians[0])) is not None:
+                gaussians = held_together(before[0], gaussians[0], part)[None]
     with timed("render", seconds, device):
         size = setting.resolution
         pictures = render(

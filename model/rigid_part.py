@@ -1,0 +1,88 @@
+"""A dragged part as the rigid body that it is.
+
+Where a network is not sure how far a part goes, it takes the mean of what it holds possible: a
+blur. The Gaussians of one whose splats follow what they show say where each of them went, though;
+so the part's one rigid motion can be found, and the part be moved by it as it was seen, sharp.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from model.splatter import moved_by, turned
+
+STIRRED = 0.01  # world units: what goes less far stays
+CLOSE = 0.05  # world units: what misses its place by as much counts 1/e
+ROUNDS = 5
+FEWEST = 16  # Gaussians, opaque ones, that make a part
+
+
+class RigidPart(NamedTuple):
+    """The part that moved.
+
+    Attributes:
+        motion: x -> R x + t in the world: R's unit quaternion w, x, y, z, then t.
+        members: which Gaussians are of it.
+    """
+
+    motion: Float[Tensor, "7"]
+    members: Bool[Tensor, "N"]
+
+
+def find_rigid_part(
+    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"]
+) -> RigidPart | None:
+    """The rigid motion that most of what moved has made (Kabsch 1976, each round weighted by how
+    well the last one fits), and what goes along: all that comes nearer to where it would be then
+    than to where it was. None if hardly anything moved.
+
+    Args:
+        before, after: the same Gaussians, as in `splatter.gaussians_of_splatter`.
+    """
+    here, there = before[:, :3].double(), after[:, :3].double()
+    distance = (there - here).norm(dim=-1)
+    opaque = before[:, 3].double() * (distance > STIRRED)
+    if float(opaque.sum()) < FEWEST:
+        return None
+    weight = opaque * distance.square()
+    for _ in range(ROUNDS):
+        motion = _fitted(here, there, weight)
+        missed = (_moved(here, motion) - there).norm(dim=-1)
+        weight = opaque * distance * (-(missed / CLOSE).square()).exp()
+        if float(weight.sum()) == 0:
+            return None
+    members = (missed < distance) & (distance > STIRRED)
+    return RigidPart(motion.to(before.dtype), members)
+
+
+def held_together(
+    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"], part: RigidPart
+) -> Float[Tensor, "N 14"]:
+    """Gaussians after a drag, of which those of the part are as before, moved as it moves."""
+    moved = moved_by(before[None], part.motion[None])[0]
+    return torch.where(part.members[:, None], moved, after)
+
+
+def _fitted(
+    here: Float[Tensor, "N 3"], there: Float[Tensor, "N 3"], weight: Float[Tensor, "N"]
+) -> Float[Tensor, "7"]:
+    """The rigid motion that brings points closest to others: the least weighted squares."""
+    weight = (weight / weight.sum())[:, None]
+    centre, goal = (weight * here).sum(dim=0), (weight * there).sum(dim=0)
+    covariance = (weight * (here - centre)).T @ (there - goal)
+    left, _, right = np.linalg.svd(covariance.cpu().numpy())
+    mirror = np.diag([1.0, 1.0, np.linalg.det(right.T @ left.T)])
+    x, y, z, w = Rotation.from_matrix(right.T @ mirror @ left.T).as_quat(canonical=True)
+    turn = here.new_tensor([w, x, y, z])
+    shift = goal - turned(centre[None, None], turn[None, None])[0, 0]
+    return torch.cat([turn, shift])
+
+
+def _moved(points: Float[Tensor, "N 3"], motion: Float[Tensor, "7"]) -> Float[Tensor, "N 3"]:
+    return turned(points[None], motion[None, None, :4])[0] + motion[4:]
