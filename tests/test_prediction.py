@@ -16,6 +16,7 @@ from datagen.cameras import rig
 from datagen.drags import sample_drags, state_pairs
 from datagen.shards import Shard
 from model.config import PRESETS
+from model.drag_embedding import Drags
 from model.evaluation.cases import Case, read_views
 from model.partrm import PartRM
 from model.ply import load_ply
@@ -93,6 +94,30 @@ def test_a_drag_moves_something(
     torch.testing.assert_close(again.after, dragged.after)
     turn = dragged.scene.turntable(dragged.after, 32)
     assert turn.shape == (8, 32, 32, 3)
+
+
+def test_what_moves_is_held_together_unless_it_is_not_to_be(
+    picture: np.ndarray, drag: list[float]
+) -> None:
+    network = PartRM(replace(PRESETS["nano"], positions="displaced"))
+    shift = torch.tensor([0.1, 0.0, -0.2])
+
+    def blurred(images: torch.Tensor, drags: Drags | None) -> torch.Tensor:
+        gaussians = torch.rand(1, 100, 14, generator=torch.Generator().manual_seed(0))
+        if drags is not None:
+            gaussians[:, :50, :3] += shift
+            gaussians[:, :50, 4:7] *= 5
+        return gaussians
+
+    rigid, raw = (
+        predictor.drag(predictor.see(picture), [drag])
+        for predictor in (Predictor(network, forward=blurred, rigid=on) for on in (True, False))
+    )
+    assert raw.part is None and not torch.equal(raw.after[:50, 4:7], raw.before[:50, 4:7])
+    assert rigid.part is not None
+    torch.testing.assert_close(rigid.part.motion, torch.tensor([1.0, 0, 0, 0, *shift]))
+    assert torch.equal(rigid.after[:, 4:7], rigid.before[:, 4:7])
+    torch.testing.assert_close(rigid.after[:, :3], raw.after[:, :3])
 
 
 def test_drags_go_along_with_the_picture(
