@@ -117,7 +117,7 @@ class Predictor:
     count: int = 10
     seed: int = 0
     forward: Forward | None = None
-    rigid: bool = True
+    rigid: bool = False
 
     @property
     def device(self) -> torch.device:

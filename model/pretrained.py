@@ -38,9 +38,10 @@ class PredictorConfig:
     zero123plus_unet: Path | None = None
     """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
 
-    rigid: bool = True
-    """Hold what moved together, as one rigid body; otherwise it is as the network has it, blurred
-    where that is not sure. Of networks whose splats follow what they show, such as mini."""
+    rigid: bool = False
+    """Hold what moved together, as one rigid body: sharp, and further off where it is wrong, as with
+    wide swings. Otherwise it is as the network has it, blurred where that is not sure. Of networks
+    whose splats follow what they show, such as mini."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"

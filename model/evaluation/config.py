@@ -61,7 +61,7 @@ class EvalConfig:
     """Views of the source state that a network is shown: 4, 1, or both."""
 
     rigid: bool = False
-    """Hold what moved together, as one rigid body, as predict.py does."""
+    """Hold what moved together, as one rigid body."""
 
     lpips: bool = True
     """Measure LPIPS."""
