@@ -39,7 +39,7 @@ class PredictorConfig:
     """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
 
     rigid: bool = False
-    """Hold what moved together, as one rigid body: sharp, and further off where it is wrong, as with
+    """Hold what moved together, as one rigid body: sharp, and further off where it is wrong, as in
     wide swings. Otherwise it is as the network has it, blurred where that is not sure. Of networks
     whose splats follow what they show, such as mini."""
     rig: RigName | None = None
