@@ -94,23 +94,27 @@ def trained(arm: Arm, args: Args, places: Queue[dict[str, str]]) -> Path:
     """
     out, start = args.out / arm.name.replace(" ", "-"), args.teacher
     place = places.get()
-    for stage, share in arm.stages.items():
-        options = {
-            "data": args.data,
-            "out": out,
-            "preset": args.preset,
-            "stage": stage,
-            "steps": round(share * args.steps),
-            "init": start,
-            "teacher": args.teacher,
-        }
-        command = [sys.executable, "train.py", *shlex.split(args.train)]
-        command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        if arm.level is not None:
-            command += ["--drag-levels", str(arm.level)]
-        subprocess.run(command, check=True, env={**os.environ, **place})
-        start = out / stage / "weights.safetensors"
-    places.put(place)
+    try:
+        for stage, share in arm.stages.items():
+            options = {
+                "data": args.data,
+                "out": out,
+                "preset": args.preset,
+                "stage": stage,
+                "steps": round(share * args.steps),
+                "init": start,
+                "teacher": args.teacher,
+            }
+            command = [sys.executable, "train.py", *shlex.split(args.train)]
+            command += [
+                part for name, value in options.items() for part in (f"--{name}", str(value))
+            ]
+            if arm.level is not None:
+                command += ["--drag-levels", str(arm.level)]
+            subprocess.run(command, check=True, env={**os.environ, **place})
+            start = out / stage / "weights.safetensors"
+    finally:
+        places.put(place)  # another arm may wait for it, also when this one failed
     link = args.out / f"{arm.name}.safetensors"
     link.unlink(missing_ok=True)
     link.symlink_to(start.resolve())

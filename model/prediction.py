@@ -18,7 +18,7 @@ from model.device import timed
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
-from model.rigid_part import RigidPart, find_rigid_part, held_together
+from model.rigid_part import RigidPart, held_together
 from model.video import turntable
 from model.views import Views, on_white
 
@@ -181,9 +181,7 @@ class Predictor:
                 after = (self.forward or self.network)(images, embedded)[0]
             part = None
             if self.rigid and self.network.config.follows and self.reconstructor is None:
-                part = find_rigid_part(scene.before, after)
-            if part is not None:
-                after = held_together(scene.before, after, part)
+                after, part = held_together(scene.before, after)
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)
 
     def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:

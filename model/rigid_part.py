@@ -62,11 +62,15 @@ def find_rigid_part(
 
 
 def held_together(
-    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"], part: RigidPart
-) -> Float[Tensor, "N 14"]:
-    """Gaussians after a drag, of which those of the part are as before, moved as it moves."""
+    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"]
+) -> tuple[Float[Tensor, "N 14"], RigidPart | None]:
+    """Gaussians after a drag, of which those of the part that moved, if any did, are as before,
+    moved as it moves; and that part."""
+    part = find_rigid_part(before, after)
+    if part is None:
+        return after, None
     moved = moved_by(before[None], part.motion[None])[0]
-    return torch.where(part.members[:, None], moved, after)
+    return torch.where(part.members[:, None], moved, after), part
 
 
 def _fitted(

@@ -28,7 +28,7 @@ from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.rendering import render
-from model.rigid_part import find_rigid_part, held_together
+from model.rigid_part import held_together
 
 Scope = Literal["whole", "changed"]
 SCOPES: tuple[Scope, ...] = ("whole", "changed")
@@ -233,8 +233,7 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         if setting.rigid and drags is not None and network.config.follows:
             with autocast:
                 before = network(images, None)
-            if (part := find_rigid_part(before[0], gaussians[0])) is not None:
-                gaussians = held_together(before[0], gaussians[0], part)[None]
+            gaussians = held_together(before[0], gaussians[0])[0][None]
     with timed("render", seconds, device):
         size = setting.resolution
         pictures = render(
