@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Annotated, Literal
@@ -131,7 +131,7 @@ def main(args: Args) -> None:
     watch = Stopwatch()
     views, states = 0, 0
     with tempfile.TemporaryDirectory() as out, watch.watching():
-        maker = ShardMaker(None, "CPU", 1)
+        maker = ShardMaker(partial(Blender, None, "CPU", 1))
         for path in args.objects:
             made = maker(Job(path, Path(out), Sampling(), PRESETS[args.preset]), lambda event: None)
             states += made.states

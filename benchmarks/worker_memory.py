@@ -22,6 +22,7 @@ import psutil
 import tyro
 from tqdm import tqdm
 
+from datagen.blender import Blender
 from datagen.pool import Limits, group_memory, run_jobs
 from datagen.render_settings import PRESETS
 from datagen.shard_maker import Job, Sampling, ShardMaker
@@ -91,7 +92,7 @@ def main(args: Args) -> None:
             Job(path, Path(out), Sampling(), TINY)
             for path in islice(cycle(args.objects), args.count)
         ]
-        make_worker = partial(ShardMaker, None, "CPU", 1)
+        make_worker = partial(ShardMaker, partial(Blender, None, "CPU", 1))
         outcomes = run_jobs(jobs, make_worker, workers=1, limits=limits)
         for outcome in tqdm(outcomes, total=args.count, unit="object"):
             after.append(watch.look())

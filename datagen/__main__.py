@@ -19,7 +19,8 @@ from datagen.inspection import contact_sheet, summary, text
 from datagen.packing import pack, report
 from datagen.pool import Limits, WorkerLost
 from datagen.render_settings import PRESETS, Denoiser, Device, Light
-from datagen.samples import CATEGORIES, write_sample
+from datagen.renderer import RendererName
+from datagen.samples import CATEGORIES, KINDS, write_sample
 from datagen.shard_maker import Sampling
 from datagen.shards import ShardError, open_shards, read_manifest
 from datagen.states import Scheme
@@ -74,6 +75,11 @@ class BuildCommand:
     stretch: float = 0.0
     """Make copies of the objects, longer or shorter along each axis by a random factor of up to 1
     plus this, such as 0.3: more shapes of few. Their ids end with the seed."""
+    repaint: float = 0.0
+    """Make copies of the objects, each of whose materials has a random colour with this
+    probability: more looks of few. Their ids end with the seed, too."""
+    collisions: bool = True
+    """Leave states out in which parts stand in one another. Without, planning is quicker."""
     points: int = 2048
     """Surface points on each link, at least 2048."""
     seed: int = 0
@@ -84,8 +90,11 @@ class BuildCommand:
     """Where the workers run: on this machine, or on a Ray cluster that shares the folders."""
     ray_address: str | None = None
     """The Ray cluster's address."""
+    renderer: RendererName = "blender"
+    """blender, or tracer: paths traced with Warp, nearly the same pictures, on a GPU (--device
+    CUDA) many times as fast. It has no denoiser, so it wants more --samples."""
     device: Device = "CPU"
-    """What Cycles renders on."""
+    """What pictures are rendered on."""
     blender: str | None = None
     """An installed Blender's program, in place of the bpy wheel."""
     hang_seconds: float = 600.0
@@ -111,19 +120,34 @@ class BuildCommand:
             raise BuildError(f"--points {self.points}: a shard holds at least 2048 points a part")
         if self.stretch < 0:
             raise BuildError(f"--stretch {self.stretch}: 0 or more")
-        if self.stretch and self.state_list:
-            raise BuildError("--stretch and --state-list do not go together: copies have other ids")
+        if not 0 <= self.repaint <= 1:
+            raise BuildError(f"--repaint {self.repaint}: a probability, from 0 to 1")
+        sampling = Sampling(
+            self.scheme,
+            self.draws,
+            self.seed,
+            self.points,
+            self.min_share,
+            self.stretch,
+            self.repaint,
+            self.collisions,
+        )
+        if sampling.copies and self.state_list:
+            raise BuildError(
+                "--stretch and --repaint do not go with --state-list: copies have other ids"
+            )
         objects = self.objects or _sample_objects(self.seed)
         request = Build(
             objects,
             self.out,
             self.categories,
-            Sampling(self.scheme, self.draws, self.seed, self.points, self.min_share, self.stretch),
+            sampling,
             replace(PRESETS[self.preset], **overrides),
             self.state_list,
             self.workers,
             self.executor,
             self.ray_address,
+            self.renderer,
             self.blender,
             self.device,
             Limits(hang_s=self.hang_seconds, memory_bytes=int(self.worker_memory_gb * 1e9)),
@@ -147,18 +171,18 @@ class ObjectsCommand:
     out: Path = GENERATED / "objects"
     """Folder for the object folders."""
     categories: tuple[str, ...] = CATEGORIES
-    """Which kinds of object."""
+    """Which kinds of object: PartDrag-4D's categories, or Contraption: random things that open,
+    turn and slide."""
     count: int = 1
     """How many of each category."""
     seed: int = 0
     """The first object's seed; the others follow."""
 
     def run(self) -> int:
-        unknown = [c for c in self.categories if c not in CATEGORIES]
+        unknown = [c for c in self.categories if c not in KINDS]
         if unknown:
             raise BuildError(
-                f"no sample objects of category {', '.join(unknown)}; there are: "
-                f"{', '.join(CATEGORIES)}"
+                f"no sample objects of category {', '.join(unknown)}; there are: {', '.join(KINDS)}"
             )
         for category in self.categories:
             for seed in range(self.seed, self.seed + self.count):

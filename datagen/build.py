@@ -18,8 +18,10 @@ from typing import Any, Literal
 import psutil
 from tqdm import tqdm
 
+from datagen.blender import Blender
 from datagen.pool import Limits, Outcome, run_jobs
 from datagen.render_settings import Device, RenderSettings
+from datagen.renderer import Renderer, RendererName
 from datagen.shard_maker import (
     Job,
     Made,
@@ -55,8 +57,9 @@ class Build:
         workers: processes; 0 for one a processor, as far as memory goes.
         executor: `local`, or `ray` for a cluster that shares the folders.
         ray_address: the cluster's.
+        renderer: which one makes the pictures.
         blender: an installed Blender's program; None for the bpy wheel.
-        device: what Cycles renders on.
+        device: what it renders on.
         limits: what a worker may take.
     """
 
@@ -69,6 +72,7 @@ class Build:
     workers: int = 0
     executor: Executor = "local"
     ray_address: str | None = None
+    renderer: RendererName = "blender"
     blender: str | None = None
     device: Device = "CPU"
     limits: Limits = field(default_factory=Limits)
@@ -179,7 +183,12 @@ def _jobs(request: Build, summary: Summary) -> dict[str, Job]:
             continue
         states = tuple(listed[obj.id]) if listed is not None else None
         jobs[obj.id] = Job(
-            path.resolve(), request.out.resolve(), request.sampling, request.render, states
+            path.resolve(),
+            request.out.resolve(),
+            request.sampling,
+            request.render,
+            states,
+            request.renderer,
         )
     for name in listed or ():
         if name not in jobs and not request.categories:
@@ -250,7 +259,7 @@ def _make(
 
         run = partial(ray_pool.run_jobs, address=request.ray_address)
         threads = 2  # each worker is given one processor of the cluster
-    make_worker = partial(ShardMaker, request.blender, request.device, threads)
+    make_worker = partial(ShardMaker, renderer_maker(request, threads))
     with StateBar(len(todo)) as bar:
 
         def on_event(job: Job, event: object) -> None:
@@ -263,6 +272,23 @@ def _make(
             for outcome in outcomes:
                 _settle(request.out, outcome, summary, manifest)
                 bar.object_done()
+
+
+def renderer_maker(request: Build, threads: int) -> Callable[[], Renderer]:
+    """What starts the renderer, in a worker.
+
+    Raises:
+        BuildError: there is no such renderer here, or not on this device.
+    """
+    if request.renderer == "blender":
+        return partial(Blender, request.blender, request.device, threads)
+    if request.device not in ("CPU", "CUDA"):
+        raise BuildError(f"the tracer runs on CPU or CUDA, not on {request.device}")
+    try:
+        from datagen.tracing import Tracer
+    except ModuleNotFoundError as error:
+        raise BuildError(f"the tracer needs Warp: pip install warp-lang ({error})") from error
+    return partial(Tracer, request.device.lower())
 
 
 def _settle(

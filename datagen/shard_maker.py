@@ -14,17 +14,18 @@ import numpy as np
 from jaxtyping import Float
 
 from datagen.articulation import ArticulatedObject, link_poses
-from datagen.blender import Blender
 from datagen.cameras import rig
 from datagen.collision import CollisionModel
 from datagen.object_ids import copy_id
 from datagen.partnet import read_object
-from datagen.render_settings import Device, RenderSettings
+from datagen.render_settings import RenderSettings
+from datagen.renderer import Renderer, RendererName
+from datagen.repainting import repainted
 from datagen.shard_writer import ShardContents, StateImages, sha256, shard_bytes, write_whole
 from datagen.shards import SUFFIX, VERSION
 from datagen.source import ObjectError, ObjectFiles
 from datagen.state_names import decode
-from datagen.states import Plan, Scheme, collision_check, object_rng, sample
+from datagen.states import Blame, Plan, Scheme, collision_check, none_collide, object_rng, sample
 from datagen.stretching import stretched
 from datagen.surface import Surface, read_surface, sample_points
 from datagen.visibility import visible_points
@@ -49,6 +50,8 @@ class Sampling:
             them best, shut or open, are left out.
         stretch: how much longer an object may be made along each axis: by a random factor of up to
             1 + stretch, or down to its inverse. 0 leaves objects as they are.
+        repaint: probability that a material has another colour, in place of its colour or texture.
+        collisions: whether states in which parts stand in one another are left out.
     """
 
     scheme: Scheme = "uniform"
@@ -57,6 +60,22 @@ class Sampling:
     points: int = 2048
     min_share: float = 0.002
     stretch: float = 0.0
+    repaint: float = 0.0
+    collisions: bool = True
+
+    @property
+    def copies(self) -> bool:
+        """Whether shards are of copies, and not of the objects themselves."""
+        return bool(self.stretch or self.repaint)
+
+    def decisive(self) -> dict[str, Any]:
+        """All of it, but for what came later and is as it was before."""
+        settings = asdict(self)
+        first = Sampling()
+        for name in ("stretch", "repaint", "collisions"):
+            if settings[name] == getattr(first, name):
+                del settings[name]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,7 @@ class Job:
         out: folder for the shard.
         sampling, render: what to make.
         states: exactly these published states, in place of the sampling's.
+        renderer: which one makes the pictures.
     """
 
     path: Path
@@ -75,14 +95,15 @@ class Job:
     sampling: Sampling
     render: RenderSettings
     states: tuple[str, ...] | None = None
+    renderer: RendererName = "blender"
 
     @property
     def config(self) -> dict[str, Any]:
         """All that decides the shard's content, apart from the object."""
-        sampling = asdict(self.sampling)
-        if not self.sampling.stretch:
-            del sampling["stretch"]  # as in shards from before there was any
-        config = {"version": VERSION, "sampling": sampling, "render": asdict(self.render)}
+        config: dict[str, Any] = {"version": VERSION, "sampling": self.sampling.decisive()}
+        config["render"] = asdict(self.render)
+        if self.renderer != "blender":
+            config["renderer"] = self.renderer
         return config | ({} if self.states is None else {"states": list(self.states)})
 
     @property
@@ -91,13 +112,13 @@ class Job:
 
 
 def read_as_asked(files: Path | ObjectFiles, sampling: Sampling) -> ArticulatedObject:
-    """The object in these files, or a stretched copy of it, whose id ends with the seed.
+    """The object in these files, or a copy of it, whose id ends with the seed.
 
     Raises:
         ObjectError: it cannot be read.
     """
     obj = read_object(files)
-    if not sampling.stretch:
+    if not sampling.copies:
         return obj
     rng = object_rng(sampling.seed, obj.id, "stretch")
     factors = (1 + sampling.stretch) ** rng.uniform(-1, 1, 3)
@@ -143,19 +164,17 @@ class Made:
 
 
 class ShardMaker:
-    """Makes shards, one object after the other, with one Blender that stays alive.
+    """Makes shards, one object after the other, with one renderer that stays alive.
 
     Args:
-        blender: an installed Blender's program; None for the bpy wheel.
-        device: what Cycles renders on.
-        threads: processor threads for Cycles.
+        make_renderer: starts it.
     """
 
-    def __init__(self, blender: str | None, device: Device, threads: int) -> None:
-        self._blender = Blender(blender, device, threads)
+    def __init__(self, make_renderer: Callable[[], Renderer]) -> None:
+        self._renderer = make_renderer()
 
     def close(self) -> None:
-        self._blender.close()
+        self._renderer.close()
 
     def __call__(self, job: Job, report: Callable[[object], None]) -> Made:
         """Make the shard of `job`; states that an earlier run left on disk are not made again.
@@ -170,10 +189,13 @@ class ShardMaker:
         files = ObjectFiles(job.path)
         obj = read_as_asked(files, job.sampling)
         surface = read_surface(files, obj)
+        if job.sampling.repaint:
+            rng = object_rng(job.sampling.seed, obj.id, "repaint")
+            surface = repainted(surface, job.sampling.repaint, rng)
         if not obj.movable:
             raise ObjectError(files.id, "mobility.urdf", "no joint of it moves")
-        rendered_before = self._blender.render_seconds
-        self._blender.load(files, surface)
+        rendered_before = self._renderer.render_seconds
+        self._renderer.load(files, surface)
         plan, small = self._plan(job, files, obj, surface)
         files.warn()
         made = Made(obj.id, small_parts=small, colliding=plan.colliding)
@@ -189,7 +211,7 @@ class ShardMaker:
             bytes=len(data),
             states=len(plan.states),
             views=len(plan.states) * len(rig(job.render.rig).camera_to_world),
-            render_seconds=self._blender.render_seconds - rendered_before,
+            render_seconds=self._renderer.render_seconds - rendered_before,
         )
 
     def _plan(
@@ -207,23 +229,22 @@ class ShardMaker:
             if j not in seen
         )
         rng = object_rng(sampling.seed, obj.id, "states")
+
+        def planned(blame: Blame) -> Plan:
+            parts = [j.part for j in seen]
+            return sample(obj, parts, sampling.scheme, sampling.draws, rng, blame)
+
+        if not sampling.collisions:
+            return planned(none_collide), small
         with CollisionModel(files, obj) as model:
-            plan = sample(
-                obj,
-                [j.part for j in seen],
-                sampling.scheme,
-                sampling.draws,
-                rng,
-                collision_check(model),
-            )
-        return plan, small
+            return planned(collision_check(model)), small
 
     def _shares(
         self, settings: RenderSettings, obj: ArticulatedObject, surface: Surface
     ) -> dict[int, float]:
         """Part index to the largest share of an input view's pixels that the part covers, shut or
         open while the others rest."""
-        self._blender.configure(probe_settings(settings))
+        self._renderer.configure(probe_settings(settings))
         view_rig = rig(settings.rig)
         cameras = view_rig.camera_to_world[list(view_rig.input_views)]
         shares = {}
@@ -235,7 +256,7 @@ class ShardMaker:
             frames = [
                 frame
                 for poses in link_poses(obj, ends)
-                for frame in self._blender.render(world @ poses, cameras)
+                for frame in self._renderer.render(world @ poses, cameras)
             ]
             shares[joint.part] = max(float(np.isin(f.link, subtree).mean()) for f in frames)
         return shares
@@ -269,7 +290,7 @@ class ShardMaker:
         )
         folder = _work_folder(job, obj)
         folder.mkdir(parents=True, exist_ok=True)
-        self._blender.configure(job.render)
+        self._renderer.configure(job.render)
         images = []
         for index in range(len(plan.states)):
             path = folder / f"{index:04d}.npz"
@@ -286,7 +307,7 @@ class ShardMaker:
         self, contents: ShardContents, poses: Float[np.ndarray, "links 4 4"]
     ) -> StateImages:
         cameras = contents.rig.camera_to_world
-        frames = self._blender.render(poses, cameras)
+        frames = self._renderer.render(poses, cameras)
         placed = poses[contents.point_link]
         points = np.einsum("pij,pj->pi", placed[:, :3, :3], contents.points) + placed[:, :3, 3]
         visible = visible_points(

@@ -7,7 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from datagen.samples import CATEGORIES, shapes, write_sample
+from datagen.partnet import read_object
+from datagen.samples import CATEGORIES, KINDS, shapes, write_sample
+from datagen.source import ObjectFiles
+from datagen.surface import read_surface
 
 pybullet = pytest.importorskip("pybullet")
 CLEARANCE = 0.003  # PartNet units: the object's bounding box has a diagonal of 2.
@@ -17,7 +20,7 @@ URDF_TYPE = {"hinge": "revolute", "slider": "prismatic", "heavy": "fixed", "free
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("samples")
-    return {category: write_sample(category, 0, out) for category in CATEGORIES}
+    return {category: write_sample(category, 0, out) for category in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", KINDS)
 def test_seed_decides_every_byte(objects, tmp_path, category):
     again = write_sample(category, 0, tmp_path)
     assert again.name == objects[category].name == f"{category.lower()}0000"
@@ -42,7 +45,7 @@ def test_seed_decides_every_byte(objects, tmp_path, category):
     assert sorted(path.name for path in tmp_path.iterdir()) == [again.name, other.name]
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", KINDS)
 def test_files_agree(objects, category):
     folder = objects[category]
     robot = ElementTree.parse(folder / "mobility.urdf").getroot()
@@ -102,7 +105,7 @@ def test_parts_move_freely(objects, world, category):
         assert clear[0] or (any(clear) and link not in doors), f"link {link} is blocked"
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", KINDS)
 def test_solids_face_outwards(objects, category):
     for path in (objects[category] / "textured_objs").glob("*.obj"):
         rows = [line.split() for line in path.read_text().splitlines()]
@@ -111,6 +114,21 @@ def test_solids_face_outwards(objects, category):
             [int(corner.split("/")[0]) - 1 for corner in row[1:]] for row in rows if row[0] == "f"
         ]
         assert shapes.signed_volume(vertices, np.array(faces)) > 0, path.name
+
+
+def test_contraptions_of_any_seed_move_and_can_be_read(tmp_path, caplog):
+    kinds = set()
+    for seed in range(40):
+        files = ObjectFiles(write_sample("Contraption", seed, tmp_path))
+        obj = read_object(files)
+        assert 1 <= len(obj.movable) <= 40
+        files.warn()
+        assert not caplog.records
+        assert (obj.lower < obj.upper).all()
+        moved = {link for joint in obj.movable for link in obj.subtree(joint)}
+        assert moved <= set(np.unique(read_surface(files, obj).link))
+        kinds |= {joint.type for joint in obj.movable}
+    assert len(kinds) == 3
 
 
 def test_cylinder_has_its_volume():

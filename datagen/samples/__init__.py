@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .contraptions import contraption
 from .cookers import microwave, oven
 from .furniture import storage_furniture
 from .household import laptop, trash_can
@@ -22,9 +23,12 @@ _BUILDERS = {
     "StorageFurniture": storage_furniture,
     "TrashCan": trash_can,
     "WashingMachine": washing_machine,
+    "Contraption": contraption,
 }
-CATEGORIES: tuple[str, ...] = tuple(_BUILDERS)
+CATEGORIES: tuple[str, ...] = tuple(name for name in _BUILDERS if name != "Contraption")
 """PartDrag-4D's."""
+KINDS: tuple[str, ...] = tuple(_BUILDERS)
+"""These, and random things of all kinds."""
 
 
 def write_sample(category: str, seed: int, out: Path) -> Path:

@@ -44,15 +44,10 @@ class Mesh:
 
     def turned(self, axis: int, angle: float, about: ArrayLike = (0, 0, 0)) -> Mesh:
         """The mesh turned by `angle` radians round coordinate axis 0 to 2 through `about` (3,)."""
-        c, s = np.cos(angle), np.sin(angle)
-        rotation = np.roll(
-            np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), (axis + 1, axis + 1), (0, 1)
-        )
-        about = np.asarray(about, float)
         return replace(
             self,
-            vertices=(self.vertices - about) @ rotation.T + about,
-            normals=self.normals @ rotation.T,
+            vertices=turned_points(self.vertices, axis, angle, about),
+            normals=turned_points(self.normals, axis, angle),
             pieces=tuple(piece.turned(axis, angle, about) for piece in self.pieces),
         )
 
@@ -64,6 +59,17 @@ class Mesh:
         uv[facing] = (uv[facing] - low) / (high - low)
         uv[~facing] = 0.0
         return replace(self, uv=uv)
+
+
+def turned_points(
+    points: ArrayLike, axis: int, angle: float, about: ArrayLike = (0, 0, 0)
+) -> Array:
+    """Points (…, 3) turned by `angle` radians round coordinate axis 0 to 2 through `about` (3,)."""
+    c, s = np.cos(angle), np.sin(angle)
+    rotation = np.roll(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), (axis + 1, axis + 1), (0, 1))
+    about = np.asarray(about, float)
+    turned: Array = (np.asarray(points, float) - about) @ rotation.T + about
+    return turned
 
 
 def join(meshes: Sequence[Mesh], pieces: Sequence[Mesh] | None = None) -> Mesh:

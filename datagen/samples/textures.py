@@ -76,6 +76,26 @@ def grained(rng: Generator, colour: Colour, depth: float = 0.05, size: int = 128
     return ramp(specks, shade(colour, 1 - depth), shade(colour, 1 + depth))
 
 
+def pattern(rng: Generator, size: int = 128) -> Picture:
+    """Stripes, checks, spots, clouds or a map of two or three colours, that tile."""
+    dark, light = hsv(rng, (0, 1), (0, 1), (0.05, 0.8)), hsv(rng, (0, 1), (0, 1), (0.3, 1))
+    y, x = np.mgrid[:size, :size] / size
+    cells = int(rng.integers(1, 7))
+    kind = rng.integers(5)
+    cloud = noise(rng, (size, size), (2 * cells, 2 * cells))
+    if kind == 0:
+        level = 0.5 + 0.5 * np.sin(2 * np.pi * cells * (x if rng.random() < 0.5 else y))
+    elif kind == 1:
+        level = (np.floor(2 * cells * x) + np.floor(2 * cells * y)) % 2
+    elif kind == 2:
+        level = ((x * cells % 1 - 0.5) ** 2 + (y * cells % 1 - 0.5) ** 2 < 0.1).astype(float)
+    else:
+        level = cloud if kind == 3 else np.round(3 * cloud) / 3
+    if rng.random() < 0.3:
+        level = level > 0.5
+    return ramp(0.85 * level + 0.15 * noise(rng, (size, size), (32, 32)), dark, light)
+
+
 def keyboard(
     rng: Generator, base: Colour, key: Colour, size: tuple[int, int] = (96, 256)
 ) -> Picture:
