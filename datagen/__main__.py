@@ -49,7 +49,8 @@ class BuildCommand:
     partdrag4d (512 pixels, the published rig and light, to compare). The options up to --light
     change single settings of it."""
     rig: RigName | None = None
-    """Where the twelve cameras stand."""
+    """Where the cameras stand: ring, twelve all around; dome, its four input views, and others from
+    lower down and higher up, to train on; partdrag4d, the published twelve."""
     resolution: int | None = None
     """Width and height of the pictures in pixels."""
     samples: int | None = None

@@ -13,23 +13,24 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-RigName = Literal["ring", "partdrag4d"]
+RigName = Literal["ring", "dome", "partdrag4d"]
 VIEWS = 12
+ELEVATION = math.radians(38.7)
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Twelve cameras around the world's origin.
+    """Cameras around the world's origin.
 
     Attributes:
-        name: `ring` or `partdrag4d`.
-        camera_to_world: [12, 4, 4]; view 0 looks at the object's front.
+        name: `ring`, `dome` or `partdrag4d`.
+        camera_to_world: [V, 4, 4]; view 0 looks at the object's front.
         fov: field of view in radians, the same vertically and horizontally.
         input_views: the four views a network is given.
     """
 
     name: RigName
-    camera_to_world: Float[np.ndarray, "12 4 4"]
+    camera_to_world: Float[np.ndarray, "V 4 4"]
     fov: float
     input_views: tuple[int, int, int, int]
 
@@ -56,22 +57,41 @@ def look_at(
     return pose
 
 
-def _ring() -> Rig:
-    """View 0 in front of the object, on the -x side where PartNet's base joint turns its front;
-    the unit sphere fills the frame with a margin of 5 %."""
+def _sphere(
+    name: RigName,
+    azimuth: Float[np.ndarray, "V"],
+    elevation: Float[np.ndarray, "V"],
+    input_views: tuple[int, int, int, int],
+) -> Rig:
+    """Cameras in these directions, in radians, azimuths from the object's front: the -x side, where
+    PartNet's base joint turns it. The unit sphere fills their frames with a margin of 5 %."""
     half_fov = math.atan(16 / 35)
     distance = 1 / math.sin(math.atan(0.95 * math.tan(half_fov)))
-    elevation = math.radians(38.7)
-    azimuth = math.pi + 2 * math.pi * np.arange(VIEWS) / VIEWS
     eye = distance * np.stack(
         [
-            math.cos(elevation) * np.cos(azimuth),
-            math.cos(elevation) * np.sin(azimuth),
-            np.full(VIEWS, math.sin(elevation)),
+            -np.cos(elevation) * np.cos(azimuth),
+            -np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
         ],
         axis=-1,
     )
-    return Rig("ring", look_at(eye, np.zeros(3)), 2 * half_fov, (0, 3, 6, 9))
+    return Rig(name, look_at(eye, np.zeros(3)), 2 * half_fov, input_views)
+
+
+def _ring() -> Rig:
+    """Twelve views 30 degrees apart, all as high."""
+    azimuth = 2 * math.pi * np.arange(VIEWS) / VIEWS
+    return _sphere("ring", azimuth, np.full(VIEWS, ELEVATION), (0, 3, 6, 9))
+
+
+def _dome() -> Rig:
+    """The input views of `ring`; four from lower down, eight from higher up."""
+    quarters = np.arange(4) * math.pi / 2
+    azimuth = np.concatenate(
+        [quarters, quarters + math.pi / 4, np.arange(8) * math.pi / 4 + math.pi / 8]
+    )
+    elevation = np.repeat([ELEVATION, math.radians(15), math.radians(55)], [4, 4, 8])
+    return _sphere("dome", azimuth, elevation, (0, 1, 2, 3))
 
 
 def _partdrag4d() -> Rig:
@@ -90,12 +110,15 @@ def _partdrag4d() -> Rig:
 
 
 def rig(name: RigName) -> Rig:
-    """The rig of that name: `ring` fills the frame, `partdrag4d` compares with the paper."""
+    """The rig of that name: `ring` fills the frame; `dome` teaches what its input views look like
+    from lower and higher, too; `partdrag4d` compares with the paper."""
     if name == "ring":
         return _ring()
+    if name == "dome":
+        return _dome()
     if name == "partdrag4d":
         return _partdrag4d()
-    raise ValueError(f"no rig is called {name!r}: ring, partdrag4d")
+    raise ValueError(f"no rig is called {name!r}: ring, dome, partdrag4d")
 
 
 def project(

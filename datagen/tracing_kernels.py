@@ -3,7 +3,8 @@
 declared with theirs.
 
 A path starts at a camera, and at every surface is lit by the sun and sent on at random, until it
-meets the sky. Functions get random states of their own, as Warp hands them over by value. Frames: the world's, right-handed; colours are scene-linear.
+meets the sky. Functions get random states of their own, as Warp hands them over by value. Frames:
+the world's, right-handed; colours are scene-linear.
 """
 
 import warp as wp

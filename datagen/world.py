@@ -34,7 +34,8 @@ def extent_points(
 def world_from_object(rig: RigName, extent: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "4 4"]:
     """The similarity that takes the object frame to the world.
 
-    For `ring` it centres the extent's bounding box and scales its farthest point to distance 1.
+    For `ring` and `dome` it centres the extent's bounding box and scales its farthest point to
+    distance 1.
     For `partdrag4d` it is the published one: axes (x, y, z) are the OBJ files' (z, x, y), which the
     base joint of every PartNet-Mobility object has turned to (-x, -y, z).
     """

@@ -24,7 +24,7 @@ from model.view_grid import remove_background
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | UInt8[np.ndarray, "H W C"]
 Framing = Literal["auto", "keep", "recentre"]
 
-FILL: dict[RigName, float] = {"ring": 0.65, "partdrag4d": 0.5}
+FILL: dict[RigName, float] = {"ring": 0.65, "dome": 0.65, "partdrag4d": 0.5}
 """The share of the frame that the longer side of an object's outline in view 0 takes: the median
 over PartNet-Mobility's objects and states."""
 SMALLEST_PICTURE, SMALLEST_OBJECT = 32, 16  # pixels

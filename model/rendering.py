@@ -37,6 +37,7 @@ def render(
     width: int,
     height: int,
     background: Float[Tensor, "*#cameras 3"] | float = 1.0,
+    blur: float = BLUR,
 ) -> Rendering:
     """Render every batch item's Gaussians from every one of its cameras, in one call.
 
@@ -52,6 +53,8 @@ def render(
         width: of the pictures, in pixels.
         height: likewise.
         background: sRGB, 0 to 1, for each camera, or [3] or a grey for all; white by default.
+        blur: added to the variances of Gaussians in the picture, in pixels². A picture of half the
+            size with a quarter of it shows Gaussians as wide as the whole one shows them.
 
     Raises:
         ValueError: the shapes do not fit each other.
@@ -68,7 +71,7 @@ def render(
     lenses = _for_all("intrinsics", intrinsics.detach().to(gaussians), (*cameras, 3, 3))
     behind = _for_all("background", torch.as_tensor(background).to(gaussians), (*cameras, 3))
     backend = _gsplat if gaussians.is_cuda else rasterize
-    blended, alpha = backend(gaussians, world_to_camera, lenses, width, height)
+    blended, alpha = backend(gaussians, world_to_camera, lenses, width, height, blur)
     colour = blended[..., :3] + (1 - alpha) * behind[..., None, None, :]
     depth = blended[..., 3:] / alpha.clamp(min=1e-10)
     return Rendering(*(picture.movedim(-1, -3) for picture in (colour, alpha, depth)))
@@ -97,6 +100,7 @@ def _gsplat(
     intrinsics: Float[Tensor, "batch views 3 3"],
     width: int,
     height: int,
+    blur: float,
 ) -> tuple[
     Float[Tensor, "batch views height width 4"], Float[Tensor, "batch views height width 1"]
 ]:
@@ -118,7 +122,7 @@ def _gsplat(
         height,
         near_plane=NEAR,
         far_plane=FAR,
-        eps2d=BLUR,
+        eps2d=blur,
         tile_size=TILE,
         packed=False,
         render_mode="RGB+D",

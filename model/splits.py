@@ -40,11 +40,13 @@ def split_shards(
         SplitError: the file is no such file, no object is left, or a category is unknown.
     """
     chosen = set(shards) if split == "all" else _members(shards, split, file)
-    if unknown := set(categories) - {shard.object.category for shard in shards.values()}:
-        known = sorted({shard.object.category for shard in shards.values()})
-        raise SplitError(
-            f"no object of category {', '.join(sorted(unknown))}; there are: {', '.join(known)}"
-        )
+    if categories:  # else no shard has to be opened
+        known = {shard.object.category for shard in shards.values()}
+        if unknown := set(categories) - known:
+            told = ", ".join(sorted(known))
+            raise SplitError(
+                f"no object of category {', '.join(sorted(unknown))}; there are: {told}"
+            )
     left = {
         name: shard
         for name, shard in shards.items()

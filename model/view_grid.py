@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.ndimage import binary_propagation
 from torch import Tensor
 
-from datagen.cameras import VIEWS, Rig
+from datagen.cameras import Rig
 
 ROWS, COLUMNS = 3, 2
 
@@ -39,7 +39,7 @@ def grid_views(rig: Rig) -> tuple[int, ...]:
     these are views 1 to 6, as in PartRM's fine-tuning.
     """
     inputs = rig.input_views[1:]
-    others = [view for view in range(1, VIEWS) if view not in inputs]
+    others = [view for view in range(1, len(rig.camera_to_world)) if view not in inputs]
     return (*inputs, *others)[: ROWS * COLUMNS]
 
 

@@ -15,9 +15,10 @@ from datagen.source import ObjectFiles
 from datagen.surface import read_surface
 from datagen.visibility import visible_points
 from datagen.world import depth_range, extent_points, world_from_object
+from model.training.symmetry import sides
 
-RIGS = ("ring", "partdrag4d")
-TARGETS = {"ring": (0, 0, 0), "partdrag4d": (-0.0016885, -0.0071193, -0.3899882)}
+RIGS = ("ring", "dome", "partdrag4d")
+TARGETS = {"ring": (0, 0, 0), "dome": (0, 0, 0), "partdrag4d": (-0.0016885, -0.0071193, -0.3899882)}
 
 
 @pytest.mark.parametrize("name", RIGS)
@@ -61,6 +62,21 @@ def test_ring_is_twelve_views_thirty_degrees_apart_that_start_at_the_front():
     assert views.input_views == (0, 3, 6, 9)
     assert eyes[0, 0] < 0
     assert eyes[0, 1] == pytest.approx(0)
+
+
+def test_dome_has_the_input_views_of_ring_and_others_lower_and_higher():
+    ring, dome = rig("ring"), rig("dome")
+    inputs = [views.camera_to_world[list(views.input_views)] for views in (ring, dome)]
+    np.testing.assert_allclose(*inputs, atol=1e-12)
+    assert dome.fov == ring.fov
+    others = np.delete(dome.camera_to_world, dome.input_views, axis=0)[:, :3, 3]
+    distance = np.linalg.norm(others, axis=1)
+    np.testing.assert_allclose(distance, np.linalg.norm(ring.camera_to_world[0, :3, 3]))
+    elevation = np.degrees(np.arcsin(others[:, 2] / distance))
+    np.testing.assert_allclose(np.unique(elevation.round(6)), [15, 55])
+    assert len(np.unique(others.round(6), axis=0)) == len(others) == 12
+    # Turned by a quarter, and mirrored, the cameras stand where they stood: training makes use.
+    assert len(sides(dome.camera_to_world)) == 8
 
 
 def test_ring_shows_the_unit_sphere_on_95_percent_of_the_frame():

@@ -107,6 +107,19 @@ def assert_same(gaussians, camera_to_world, intrinsics, width, height):
         assert worst <= 1e-3 * target.abs().max().item(), f"{name}: off by {worst}"
 
 
+def test_a_picture_of_half_the_size_with_a_quarter_of_the_blur_shows_what_the_whole_one_shows():
+    """At its pixels' corners, which are the larger one's between four pixels: the mean of them."""
+    camera, intrinsics = one_camera()
+    splats = scene(gaussian((0.1, 0.05, 1), scale=0.15), gaussian((-0.2, 0, 1.5), scale=0.2))
+    small = render(splats, camera, intrinsics, 32, 24, blur=0.05)
+    wide = torch.tensor([[2.0], [2.0], [1.0]], dtype=torch.float64)
+    large = render(splats, camera, intrinsics * wide, 64, 48, blur=0.2)
+    halved = torch.nn.functional.avg_pool2d(large.colour[0], 2)[None]
+    torch.testing.assert_close(halved, small.colour, rtol=0, atol=0.004)
+    other = render(splats, camera, intrinsics, 32, 24, blur=1.8)
+    assert (halved - other.colour).abs().max() > 0.02
+
+
 def test_random_scenes_match_the_dense_reference():
     """Batch and views at once, several tiles, sides that no tile divides."""
     assert_same(random_gaussians(2, 80), *cameras(2, 2, 40, 35), 40, 35)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from model.checkpoint_layout import CheckpointError
 from model.config import PRESETS, PartRMConfig
 from model.metrics import psnr
 from model.partrm import PartRM
+from model.rendering import render
 from model.training.augmentation import Augmentation
 from model.training.checkpoints import ResumeError, checkpoints
 from model.training.config import TrainConfig
@@ -39,7 +41,14 @@ from model.training.loop import (
 )
 from model.training.processes import Processes
 from model.training.run import TrainingError
-from model.training.stages import Outcome, Stage, changed_loss, compared, surface_loss
+from model.training.stages import (
+    Outcome,
+    Stage,
+    changed_loss,
+    compared,
+    render_for_any_size,
+    surface_loss,
+)
 from tests.backbones import write_hed, write_vgg
 from tests.synthetic import synthetic_shard
 
@@ -229,6 +238,20 @@ def test_the_error_where_states_differ_counts_alike_for_small_parts_and_large_on
     assert float(changed_loss(drawn, truth, source)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_every_other_view_is_blurred_as_one_of_twice_the_size(data: Path) -> None:
+    batch = batch_of(data, Task(False, False, 5), augmentation=Augmentation.of(0))
+    gaussians = PartRM(STATIC)(batch.question().network_input(), None).detach()
+    truth, _ = batch.truth()
+    size = truth.shape[-1]
+    drawn = render_for_any_size(gaussians, batch.target_cameras, batch.intrinsics, truth)
+    for view, camera in enumerate(batch.target_cameras.unbind(dim=1)):
+        blur = 0.3 if view % 2 == 0 else 0.075
+        lens = batch.intrinsics[:, None]
+        alone = render(gaussians, camera[:, None], lens, size, size, blur=blur)
+        torch.testing.assert_close(drawn.colour[:, view], alone.colour[:, 0])
+        torch.testing.assert_close(drawn.depth[:, view], alone.depth[:, 0])
+
+
 def test_the_target_state_and_not_the_source_is_rendered(data: Path) -> None:
     batch = batch_of(data, Task(True, False, 4), augmentation=Augmentation.of(0))
     assert not torch.equal(batch.target, batch.source)
@@ -328,6 +351,20 @@ def test_what_an_earlier_stage_left_is_not_freed_in_workers(
         train_stage(settings(data, tmp_path, workers=1, steps=2), "reconstruct", ALONE)
     finally:
         gc.enable()
+
+
+def test_other_folders_are_trained_on_too_but_for_what_is_held_out(
+    data: Path, tmp_path: Path
+) -> None:
+    def samples(name: str, *also: Path) -> int:
+        run = settings(data, tmp_path / name, also=also)
+        train_stage(run, "reconstruct", ALONE)
+        found = checkpoints(tmp_path / name / "reconstruct")[-1]
+        return int(torch.load(found, weights_only=True)["settings"]["samples"])
+
+    again = tmp_path / "again"
+    shutil.copytree(data, again)
+    assert samples("both", again) == 2 * samples("one") > 0
 
 
 def test_a_finished_stage_is_not_trained_again(data: Path, tmp_path: Path) -> None:
@@ -452,7 +489,7 @@ def test_held_out_objects_are_measured_without_augmentation(data: Path, tmp_path
     assert len(samples) == 3
     assert all(sample.present.all() for sample in samples)
     network = PartRM(NANO)
-    stage = Stage(network, None, None, 0.0, nullcontext)
+    stage = Stage(network, None, None, 0.0, nullcontext, for_any_size=False)
     outcomes = [stage.loss(network, sample, with_lpips=False) for sample in samples]
     each = [psnr(*compared(o, s)).mean() for o, s in zip(outcomes, samples, strict=True)]
     expected = float(torch.stack(each).mean().detach())

@@ -37,6 +37,7 @@ def rasterize(
     intrinsics: Float[Tensor, "batch views 3 3"],
     width: int,
     height: int,
+    blur: float = BLUR,
 ) -> tuple[
     Float[Tensor, "batch views height width 4"], Float[Tensor, "batch views height width 1"]
 ]:
@@ -46,11 +47,12 @@ def rasterize(
         gaussians: as `rendering.render` takes them.
         world_to_camera: rigid; OpenCV camera axes.
         intrinsics: in pixels; no skew.
+        blur: added to the variances in the picture, in pixels².
 
     Returns:
         Σ alpha T of colour and depth, to be added to a background's; and the whole pixel's alpha.
     """
-    return _Rasterize.apply(gaussians, world_to_camera, intrinsics, width, height)
+    return _Rasterize.apply(gaussians, world_to_camera, intrinsics, width, height, blur)
 
 
 class _Rasterize(torch.autograd.Function):
@@ -62,13 +64,14 @@ class _Rasterize(torch.autograd.Function):
         intrinsics: Tensor,
         width: int,
         height: int,
+        blur: float,
     ) -> tuple[Tensor, Tensor]:
         views = world_to_camera.shape[:2]
         cameras, lenses = _array(world_to_camera.flatten(0, 1)), _array(intrinsics.flatten(0, 1))
         scene = (_array(gaussians), cameras, lenses, width, height)
         images, count = len(cameras), gaussians.shape[1]
         splats, boxes = np.zeros((images, count), SPLAT), np.zeros((images, count, 4), np.int32)
-        in_threads(project, images * count, *scene, splats, boxes)
+        in_threads(project, images * count, *scene, blur, splats, boxes)
 
         order = torch.from_numpy(splats["depth"]).argsort(dim=-1, stable=True).numpy()
         dealt = deal(boxes, order, width, height)
@@ -87,7 +90,7 @@ class _Rasterize(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, d_blended: Tensor, d_alpha: Tensor
-    ) -> tuple[Tensor, None, None, None, None]:
+    ) -> tuple[Tensor, None, None, None, None, None]:
         d_pictures = _array(d_blended.flatten(0, 1)), -_array(d_alpha[..., 0].flatten(0, 1))
         d_members = np.zeros(len(ctx.dealt.members), SPLAT)
         in_threads(blend_backward, len(ctx.dealt.starts) - 1, *ctx.tiled, *d_pictures, d_members)
@@ -96,7 +99,7 @@ class _Rasterize(torch.autograd.Function):
         d_gaussians = np.zeros_like(gaussians)
         items = gaussians.shape[0] * gaussians.shape[1]
         in_threads(project_backward, items, *ctx.scene, d_splats, d_gaussians)
-        return torch.from_numpy(d_gaussians).to(d_blended.dtype), None, None, None, None
+        return torch.from_numpy(d_gaussians).to(d_blended.dtype), None, None, None, None, None
 
 
 def _array(tensor: Tensor) -> np.ndarray:

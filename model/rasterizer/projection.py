@@ -1,7 +1,7 @@
 """What pictures see of each Gaussian, and backward.
 
 A camera of rotation W sees a Gaussian of covariance Σ = R S Sᵀ Rᵀ as one of
-Σ' = J W Σ Wᵀ Jᵀ + 0.3 I in its picture, J being the projection's Jacobian at the centre.
+Σ' = J W Σ Wᵀ Jᵀ + blur I in its picture, J being the projection's Jacobian at the centre.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from model.rasterizer.kernels import compiled
 
 NEAR, FAR = 0.01, 1e10  # world units
-BLUR = 0.3  # pixels², added to the variances in the picture
+BLUR = 0.3  # pixels², added to the variances in the picture, by default
 CLAMP = 0.15  # of the picture's size: how far outside it the Jacobian still follows the centre
 MIN_ALPHA = 1 / 255
 
@@ -42,6 +42,7 @@ def project(
     lenses: Float[np.ndarray, "batch*views 3 3"],
     width: int,
     height: int,
+    blur: float,
     splats: Shaped[np.ndarray, "batch*views n"],
     boxes: Int[np.ndarray, "batch*views n 4"],
 ) -> None:
@@ -55,6 +56,7 @@ def project(
         lenses: intrinsics in pixels.
         width: of the pictures, in pixels.
         height: likewise.
+        blur: added to the variances in the picture, in pixels².
         splats: 0; on return, `SPLAT` of each Gaussian that is seen.
         boxes: 0; on return, the pixels that it reaches: first column, first row, last column + 1,
             last row + 1.
@@ -70,7 +72,7 @@ def project(
         px, py = lens[0, 0] * x / z + lens[0, 2], lens[1, 1] * y / z + lens[1, 2]
         jacobian = _jacobian(px, py, z, camera, lens, width, height)
         axes = _axes(gaussian)
-        xx, xy, yy = BLUR, 0.0, BLUR
+        xx, xy, yy = blur, 0.0, blur
         for k in range(3):
             size = gaussian[4 + k]
             u, v = size * _dot(jacobian.row_x, axes[k]), size * _dot(jacobian.row_y, axes[k])
@@ -140,7 +142,7 @@ def project_backward(
             d_xy = -(a * b * g_xx + (a * c + b * b) * g_xy + b * c * g_yy)
             d_yy = -(b * b * g_xx + 2 * b * c * g_xy + c * c * g_yy)
 
-            # Σ' = Σₖ sₖ² (J W rₖ)(J W rₖ)ᵀ + 0.3 I, over the axes rₖ and scales sₖ.
+            # Σ' = Σₖ sₖ² (J W rₖ)(J W rₖ)ᵀ + blur I, over the axes rₖ and scales sₖ.
             px, py, z = splat.x, splat.y, splat.depth
             jacobian = _jacobian(px, py, z, camera, lens, width, height)
             d_scale_x = d_tilt_x = d_scale_y = d_tilt_y = 0.0

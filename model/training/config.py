@@ -12,7 +12,7 @@ from model.training.augmentation import Augmentation
 StageName = Literal["reconstruct", "motion", "appearance"]
 STAGES: tuple[StageName, ...] = ("reconstruct", "motion", "appearance")
 FREE_TO_CHANGE = {
-    *("data", "out", "stage", "init", "teacher", "split_file", "vgg_weights", "parts"),
+    *("data", "also", "out", "stage", "init", "teacher", "split_file", "vgg_weights", "parts"),
     *("device", "workers", "compile", "capture", "val_samples"),
     *("log_every", "pictures_every", "checkpoint_every", "keep"),
 }
@@ -49,6 +49,9 @@ class TrainConfig:
     input_size: int | None = None
     """Pixels along a side of the pictures it is trained on. Default: the preset's."""
 
+    also: tuple[Path, ...] = ()
+    """PartRM's stages train on these folders of shards, too: of another rig, of contraptions. They
+    are split as the first is; what is held out of them is not measured."""
     split: Literal["train", "all"] = "train"
     """Train on the objects of this split; the split val is measured at every checkpoint."""
     split_file: Path | None = None

@@ -57,7 +57,16 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
     """
     preset = network_config(config)
     shards = open_shards(config.data)
-    train = split_shards(shards, config.split, config.split_file, config.categories)
+    train = {
+        f"{folder}/{object_id}": shard
+        for folder in (config.data, *config.also)
+        for object_id, shard in split_shards(
+            shards if folder == config.data else open_shards(folder),
+            config.split,
+            config.split_file,
+            config.categories,
+        ).items()
+    }
     check_resolution(train.values(), preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
         train,
@@ -196,10 +205,10 @@ def held_out_samples(
 @torch.no_grad()
 def measure(stage: Stage, network: PartRM, samples: list[Sample], device: torch.device) -> float:
     """Mean PSNR in dB of a network's renderings of these samples' target states."""
-    values = []
+    values, shown = [], replace(stage, network=network, for_any_size=False)
     for sample in samples:
         batch = sample.to(device)
-        outcome = replace(stage, network=network).loss(network, batch, with_lpips=False)
+        outcome = shown.loss(network, batch, with_lpips=False)
         values.append(psnr(*compared(outcome, batch)).mean())
     return float(torch.stack(values).mean())
 

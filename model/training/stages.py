@@ -18,7 +18,7 @@ from model.config import PartRMConfig
 from model.metrics import changed_region
 from model.partrm import PartRM
 from model.perceptual import Perceptual
-from model.rendering import Rendering, render
+from model.rendering import BLUR, Rendering, render
 from model.splatter import moved_by
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
@@ -66,6 +66,7 @@ class Stage:
         lpips_views: so many of a sample's rendered views are compared by it.
         surface_weight: of the distance of splats from the surface in the loss.
         changed_weight: of the error where the states differ in the loss.
+        for_any_size: whether renderings are to be right in larger pictures, too.
     """
 
     network: PartRM
@@ -76,6 +77,7 @@ class Stage:
     lpips_views: int = 8
     surface_weight: float = 0.0
     changed_weight: float = 0.0
+    for_any_size: bool = True
 
     def loss(self, forward: Forward, batch: Sample, with_lpips: bool) -> Outcome:
         """The stage's loss of a batch."""
@@ -98,7 +100,8 @@ class Stage:
     ) -> tuple[Rendering, dict[str, Tensor]]:
         """Renderings of the target views, and how far they are from the truth."""
         truth, alpha = batch.truth()
-        drawn = render_like(gaussians, batch.target_cameras, batch.intrinsics, truth)
+        draw = render_for_any_size if self.for_any_size else render_like
+        drawn = draw(gaussians, batch.target_cameras, batch.intrinsics, truth)
         parts = {"colour": F.mse_loss(drawn.colour, truth), "alpha": F.mse_loss(drawn.alpha, alpha)}
         if self.changed_weight:
             parts["changed"] = changed_loss(drawn.colour, truth, batch.question().pictures)
@@ -188,6 +191,34 @@ def render_like(
     """Gaussians from these cameras, in the size of these pictures."""
     height, width = pictures.shape[-2:]
     return render(gaussians, camera_to_world, intrinsics[:, None], width, height)
+
+
+def render_for_any_size(
+    gaussians: Float[Tensor, "B N 14"],
+    camera_to_world: Float[Tensor, "B T 4 4"],
+    intrinsics: Float[Tensor, "B 3 3"],
+    pictures: Float[Tensor, "B T 3 S S"],
+) -> Rendering:
+    """As `render_like`, but that every other view is blurred as little as one of twice the size is.
+
+    The renderer widens splats by a part of a pixel. Were they only ever seen with that of
+    training's pictures, they would leave gaps in larger ones (Mip-Splatting, CVPR 2024, tells why).
+    """
+    views, (height, width) = camera_to_world.shape[1], pictures.shape[-2:]
+    halves = [
+        render(
+            gaussians,
+            camera_to_world[:, first::2],
+            intrinsics[:, None],
+            width,
+            height,
+            blur=blur,
+        )
+        for first, blur in ((0, BLUR), (1, BLUR / 4))
+        if first < views
+    ]
+    place = torch.cat([torch.arange(first, views, 2) for first in (0, 1)]).argsort()
+    return Rendering(*(torch.cat(part, dim=1)[:, place] for part in zip(*halves, strict=True)))
 
 
 @torch.no_grad()
