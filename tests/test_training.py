@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -31,8 +33,9 @@ from model.rendering import render
 from model.training.augmentation import Augmentation
 from model.training.checkpoints import ResumeError, checkpoints
 from model.training.config import TrainConfig
-from model.training.dataset import Sample, StateDataset, Task
+from model.training.dataset import Sample, StateDataset, Stream, Task
 from model.training.loop import (
+    chances,
     held_out_samples,
     measure,
     network_config,
@@ -365,6 +368,29 @@ def test_other_folders_are_trained_on_too_but_for_what_is_held_out(
     again = tmp_path / "again"
     shutil.copytree(data, again)
     assert samples("both", again) == 2 * samples("one") > 0
+
+
+def test_shares_say_how_often_samples_are_of_each_folder(data: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    synthetic_shard(small / "trained.h5")
+    write_manifest(small, {"trained.h5": {}})
+    folders = [open_shards(data), open_shards(small)]
+    every = {f"{n}/{name}": s for n, of in enumerate(folders) for name, s in of.items()}
+    dataset = StateDataset(every, Task(False, False, 4), NANO.input_size)
+    dataset.chances = chances(dataset, folders, (1, 3))
+    large = sum(len(shard.states) for shard in folders[0].values())
+    assert len(dataset) == large + large / 2
+    numbers = islice(Stream(len(dataset), chances=dataset.chances), 4000)
+    drawn = np.array([number % len(dataset) for number in numbers])
+    assert (drawn >= large).mean() == pytest.approx(0.75, abs=0.03)
+    assert set(drawn) == set(range(len(dataset)))
+
+    run = settings(data, tmp_path / "run", also=(small,), shares=(1, 3))
+    assert train_stage(run, "reconstruct", ALONE).is_file()
+    for wrong in ((1.0,), (1.0, 0.0)):
+        with pytest.raises(ValueError, match="--shares"):
+            settings(data, tmp_path / "run", also=(small,), shares=wrong)
 
 
 def test_a_finished_stage_is_not_trained_again(data: Path, tmp_path: Path) -> None:

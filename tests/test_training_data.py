@@ -117,6 +117,16 @@ def test_a_stream_is_dealt_out_to_all_processes_and_goes_on_anywhere(
     assert dealt == whole[start : start + len(dealt)]
 
 
+def test_a_stream_of_samples_with_chances_goes_on_anywhere_and_never_repeats_itself() -> None:
+    chances = np.array([1.0, 0.0, 3.0])
+    whole = list(islice(Stream(3, chances=chances), 400))
+    assert len(set(whole)) == 400
+    assert np.bincount([number % 3 for number in whole])[2] == pytest.approx(300, abs=30)
+    assert not any(number % 3 == 1 for number in whole)
+    parts = [islice(Stream(3, 0, 50, rank, 2, chances), 30) for rank in range(2)]
+    assert [n for step in zip(*parts, strict=True) for n in step] == whole[50:110]
+
+
 def test_a_stream_has_another_order_every_epoch_and_seed() -> None:
     first, second = np.array(list(islice(Stream(50), 100))).reshape(2, 50)
     assert (first != second - 50).any()

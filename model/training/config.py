@@ -52,6 +52,9 @@ class TrainConfig:
     also: tuple[Path, ...] = ()
     """PartRM's stages train on these folders of shards, too: of another rig, of contraptions. They
     are split as the first is; what is held out of them is not measured."""
+    shares: tuple[float, ...] = ()
+    """How often samples are of `data` and of each of these folders, such as 2 1 1: half of them of
+    the first. Default: every sample is drawn as often as any other."""
     split: Literal["train", "all"] = "train"
     """Train on the objects of this split; the split val is measured at every checkpoint."""
     split_file: Path | None = None
@@ -127,6 +130,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps < 2:
             raise ValueError(f"--steps {self.steps}: a schedule has at least 2")
+        if self.shares and len(self.shares) != 1 + len(self.also):
+            raise ValueError(
+                f"--shares {' '.join(map(str, self.shares))}: one for --data and one for each of "
+                f"--also, {1 + len(self.also)} in all"
+            )
+        if not all(share > 0 for share in self.shares):
+            raise ValueError("--shares: each is more than 0")
         if self.lpips_views < 1:
             raise ValueError(f"--lpips-views {self.lpips_views}: 1 or more; or --no-lpips")
 

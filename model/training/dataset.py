@@ -6,7 +6,7 @@ a run can go on anywhere, on any number of workers, with the samples it would ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -138,10 +138,15 @@ class Task:
 
 
 class Samples(Dataset[T_co]):
-    """Samples by number, so many an epoch: see `Stream`. Of the shards, few are open at a time."""
+    """Samples by number, so many an epoch: see `Stream`. Of the shards, few are open at a time.
+
+    Attributes:
+        chances: of each sample to be the next; None: each comes once an epoch.
+    """
 
     def __init__(self) -> None:
         self.used: dict[Path, Shard] = {}  # the last few, the oldest first
+        self.chances: Float[np.ndarray, "samples"] | None = None
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -334,11 +339,18 @@ class StateDataset(Samples[Sample]):
 
 
 class Stream(Sampler[int]):
-    """The numbers of the samples that one of several processes takes, epoch after epoch without
-    end, each epoch in an order of its own; from any point on."""
+    """The numbers of the samples that one of several processes takes, without end, from any point
+    on: epoch after epoch, each in an order of its own, or, where samples have chances, at random.
+    """
 
     def __init__(
-        self, length: int, seed: int = 0, start: int = 0, rank: int = 0, processes: int = 1
+        self,
+        length: int,
+        seed: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+        chances: Float[np.ndarray, "samples"] | None = None,
     ) -> None:
         """
         Args:
@@ -346,16 +358,36 @@ class Stream(Sampler[int]):
             seed: decides the order.
             start: how many samples all processes together have taken already.
             rank, processes: which of how many processes this is.
+            chances: `Samples.chances`.
         """
         self.length, self.seed, self.start = length, seed, start
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.chances = rank, processes, chances
 
     def __iter__(self) -> Iterator[int]:
+        choose = self._in_turn() if self.chances is None else self._at_random(self.chances)
         position = self.start + self.rank
-        epoch, order = -1, np.empty(0, int)
         while True:
+            yield choose(position)
+            position += self.processes
+
+    def _in_turn(self) -> Callable[[int], int]:
+        epoch, order = -1, np.empty(0, int)
+
+        def choose(position: int) -> int:
+            nonlocal epoch, order
             if position // self.length != epoch:
                 epoch = position // self.length
                 order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
-            yield epoch * self.length + int(order[position % self.length])
-            position += self.processes
+            return epoch * self.length + int(order[position % self.length])
+
+        return choose
+
+    def _at_random(self, chances: Float[np.ndarray, "samples"]) -> Callable[[int], int]:
+        """Each time the sample of another epoch, so that it never looks the same again."""
+        up_to = np.cumsum(chances) / np.sum(chances)
+
+        def choose(position: int) -> int:
+            drawn = np.random.default_rng([self.seed, position]).random()
+            return position * self.length + int(np.searchsorted(up_to, drawn, side="right"))
+
+        return choose

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from datagen.shards import Shard, open_shards
@@ -57,25 +59,23 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
     """
     preset = network_config(config)
     shards = open_shards(config.data)
-    train = {
-        f"{folder}/{object_id}": shard
-        for folder in (config.data, *config.also)
-        for object_id, shard in split_shards(
-            shards if folder == config.data else open_shards(folder),
-            config.split,
-            config.split_file,
-            config.categories,
-        ).items()
-    }
-    check_resolution(train.values(), preset.input_size, f"preset {config.preset}")
+    folders = [shards, *map(open_shards, config.also)]
+    train = [
+        split_shards(folder, config.split, config.split_file, config.categories)
+        for folder in folders
+    ]
+    for folder in train:
+        check_resolution(folder.values(), preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
-        train,
+        {f"{n}/{name}": shard for n, of in enumerate(train) for name, shard in of.items()},
         task_of(name, config, preset),
         preset.input_size,
         config.drags,
         config.augmentation,
         config.seed,
     )
+    if config.shares:
+        dataset.chances = chances(dataset, train, config.shares)
     stage, lpips_after = make_stage(config, name, preset, processes.device)
     held_out = held_out_samples(config, name, shards, preset) if processes.first else []
     task = StageTask(stage, lpips_after, held_out, processes.device)
@@ -86,6 +86,25 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
         if processes.first:
             print(f"{name}: {stage.perceptual.name}, a stand-in for LPIPS, is part of the loss")
     return train_network(config, name, stage.network, task, dataset, processes, shape)
+
+
+def chances(
+    dataset: StateDataset, folders: Sequence[Mapping[str, Shard]], shares: Sequence[float]
+) -> Float[np.ndarray, "samples"]:
+    """Of each sample to be drawn, such that so many are of each folder.
+
+    Raises:
+        ValueError: a folder has nothing to learn from.
+    """
+    of_folder = {id(shard): n for n, shards in enumerate(folders) for shard in shards.values()}
+    folder = np.array([of_folder[id(shard)] for shard, _, _ in dataset.items])
+    counts = np.bincount(folder, minlength=len(folders))
+    if not counts.all():
+        raise ValueError(
+            f"--shares: folder {int(counts.argmin())} of --data and --also has no part that moves "
+            "and shows: nothing to learn"
+        )
+    return (np.array(shares) / counts)[folder]
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,12 @@ def _loader(
 ) -> DataLoader[BatchT]:
     """Batches without end, from the sample after each process's first `start` on."""
     stream = Stream(
-        len(dataset), config.seed, start * processes.count, processes.rank, processes.count
+        len(dataset),
+        config.seed,
+        start * processes.count,
+        processes.rank,
+        processes.count,
+        dataset.chances,
     )
     return DataLoader(
         dataset,
