@@ -73,7 +73,7 @@ def timed(
 def main(args: Args) -> None:
     preset = replace(PRESETS[args.preset], resolution=args.resolution)
     cameras = rig(preset.rig).camera_to_world
-    tracer = Tracer(args.device.lower())
+    tracer = Tracer(args.device)
     print(f"{'object':>20} {'faces':>7} | renderer: PSNR dB, mean off, seconds a state")
     with Blender() as blender:
         for path in args.objects:

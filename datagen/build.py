@@ -282,13 +282,16 @@ def renderer_maker(request: Build, threads: int) -> Callable[[], Renderer]:
     """
     if request.renderer == "blender":
         return partial(Blender, request.blender, request.device, threads)
-    if request.device not in ("CPU", "CUDA"):
-        raise BuildError(f"the tracer runs on CPU or CUDA, not on {request.device}")
     try:
-        from datagen.tracing import Tracer
+        from datagen.tracing import Tracer, TracerError
     except ModuleNotFoundError as error:
         raise BuildError(f"the tracer needs Warp: pip install warp-lang ({error})") from error
-    return partial(Tracer, request.device.lower())
+    if request.executor == "local":  # a cluster's machines may have what this one has not
+        try:
+            Tracer(request.device).close()
+        except TracerError as error:
+            raise BuildError(str(error)) from error
+    return partial(Tracer, request.device)
 
 
 def _settle(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,17 @@ from PIL import Image
 
 from datagen.cameras import rig
 from datagen.image_codec import Frame
-from datagen.render_settings import Light, RenderSettings
+from datagen.render_settings import Device, Light, RenderSettings
 from datagen.source import ObjectFiles
 from datagen.surface import Surface
 from datagen.tracing_kernels import Scene, draw, place
 
 LARGEST_TEXTURE = 256
 """Texels along a side that textures are averaged down to: pictures have no more to show."""
+
+
+class TracerError(RuntimeError):
+    """There is no device to trace on."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,19 @@ class Tracer:
     """A renderer with at most one object loaded.
 
     Args:
-        device: Warp's name of it, such as `cpu`, `cuda` or `cuda:1`.
+        device: `CPU`, or `CUDA`: where there are several GPUs, processes share them out by their
+            numbers.
+
+    Raises:
+        TracerError: there is no such device.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.device = wp.get_device(device)
+    def __init__(self, device: Device = "CPU") -> None:
+        wp.init()
+        devices = {"CPU": [wp.get_device("cpu")], "CUDA": wp.get_cuda_devices()}.get(device)
+        if not devices:
+            raise TracerError(f"the tracer finds no {device} device here; choose another --device")
+        self.device = devices[os.getpid() % len(devices)]
         self.render_seconds = 0.0
 
     def close(self) -> None:
@@ -81,7 +94,6 @@ class Tracer:
             texels.append(pixels.reshape(-1, 3))
             start += len(texels[-1])
         colours = _linear(np.array([m.colour for m in surface.materials]))
-        self._links = int(surface.link.max()) + 1
         self._corners = self._array(surface.triangles.reshape(-1, 3), wp.vec3)
         self._normals = self._array(surface.normals.reshape(-1, 3), wp.vec3)
         self._link = self._array(surface.link, int)
