@@ -18,7 +18,7 @@ from model.device import timed
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
-from model.rigid_part import RigidPart, held_together
+from model.rigid_part import RigidPart, held_together, pulls
 from model.video import turntable
 from model.views import Views, on_white
 
@@ -103,9 +103,10 @@ class Predictor:
         seed: decides where those start.
         forward: how the network is called; by default as it is. `capture.Captured(network)` answers
             several times as fast on CUDA, once it was called with as many drags.
-        rigid: whether what moved is held together as a rigid body (`rigid_part`): sharper, and
-            further off where it is wrong. Only splats that follow what they show can be, those of
-            one network before and after.
+        rigid: whether what moved is held together as a rigid body, which takes the points of the
+            given drags to their ends (`rigid_part`): sharp, and the better the more drags are
+            given. Only splats that follow what they show can be, those of one network before and
+            after.
     """
 
     network: PartRM
@@ -167,7 +168,8 @@ class Predictor:
         """
         seconds = dict(scene.seconds)
         with timed("propagate", seconds, self.device):
-            starts, ends = self._spread(scene.picture, self.check(scene, drags))
+            placed = self.check(scene, drags)
+            starts, ends = self._spread(scene.picture, placed)
         size = self.network.config.input_size
         start, end = (
             torch.from_numpy(points / size).float()[None].to(self.device)
@@ -181,7 +183,8 @@ class Predictor:
                 after = (self.forward or self.network)(images, embedded)[0]
             part = None
             if self.rigid and self.network.config.follows and self.reconstructor is None:
-                after, part = held_together(scene.before, after)
+                given_ones = pulls(scene.before, scene.views, *np.moveaxis(placed / size, 1, 0))
+                after, part = held_together(scene.before, after, given_ones)
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)
 
     def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:

@@ -39,9 +39,10 @@ class PredictorConfig:
     """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
 
     rigid: bool = False
-    """Hold what moved together, as one rigid body: sharp, and further off where it is wrong, as in
-    wide swings. Otherwise it is as the network has it, blurred where that is not sure. Of networks
-    whose splats follow what they show, such as mini."""
+    """Hold what moved together, as one rigid body that takes the points of drags to their ends:
+    sharp, and with several drags as close to the truth as what the network has, which is blurred
+    where it is not sure; with one drag, of a wide swing, often wrong. Of networks whose splats
+    follow what they show, such as mini."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"

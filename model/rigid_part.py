@@ -2,7 +2,8 @@
 
 Where a network is not sure how far a part goes, it takes the mean of what it holds possible: a
 blur. The Gaussians of one whose splats follow what they show say where each of them went, though;
-so the part's one rigid motion can be found, and the part be moved by it as it was seen, sharp.
+so the part's one rigid motion can be found, and the part be moved by it as it was seen, sharp. The
+drags say exactly what a blur says roughly: the motion takes their points to where they end.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from datagen.cameras import project, unproject
+from model.rendering import render
 from model.splatter import moved_by, turned
+from model.views import Views
 
 STIRRED = 0.01  # world units: what goes less far stays
 CLOSE = 0.05  # world units: what misses its place by as much counts 1/e
 ROUNDS = 5
 FEWEST = 16  # Gaussians, opaque ones, that make a part
+MOST = 400  # Gaussians, those that tell most, that are weighed against drags
+ROUGH = 0.1  # world units: how far off a Gaussian may be, for one ..
+EXACT = 0.01  # .. of the picture that a drag's end is missed by
+NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
 
 
 class RigidPart(NamedTuple):
@@ -35,15 +44,57 @@ class RigidPart(NamedTuple):
     members: Bool[Tensor, "N"]
 
 
+class Pulls(NamedTuple):
+    """Drags that are true of the part: where points of it are, and where a view has them after.
+
+    Attributes:
+        point: in the world, before.
+        end: in pixels (x, y).
+        camera_to_world, intrinsics: of the view.
+        size: of its picture, in pixels.
+    """
+
+    point: Float[np.ndarray, "D 3"]
+    end: Float[np.ndarray, "D 2"]
+    camera_to_world: Float[np.ndarray, "4 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    size: int
+
+
+def pulls(
+    before: Float[Tensor, "N 14"],
+    views: Views,
+    start: Float[np.ndarray, "D 2"],
+    end: Float[np.ndarray, "D 2"],
+) -> Pulls:
+    """Drags of view 0, with the points that they start on: where Gaussians show the surface.
+
+    Args:
+        before: Gaussians before the drags.
+        views: a batch of one.
+        start, end: of drags, as fractions of the picture. Those that start on nothing are left out.
+    """
+    size = views.pictures.shape[-1]
+    seen = render(before[None], views.camera_to_world[:, :1], views.intrinsics[:, None], size, size)
+    camera = views.camera_to_world[0, 0].double().cpu().numpy()
+    lens = views.intrinsics[0].double().cpu().numpy()
+    column, row = np.clip(np.floor(start * size).astype(int), 0, size - 1).T
+    depth = seen.depth[0, 0, 0].double().cpu().numpy()[row, column]
+    there = depth > NEAREST
+    point = unproject(size * start[there].astype(float), depth[there], camera, lens)
+    return Pulls(point, size * end[there].astype(float), camera, lens, size)
+
+
 def find_rigid_part(
-    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"]
+    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"], drags: Pulls | None = None
 ) -> RigidPart | None:
     """The rigid motion that most of what moved has made (Kabsch 1976, each round weighted by how
-    well the last one fits), and what goes along: all that comes nearer to where it would be then
-    than to where it was. None if hardly anything moved.
+    well the last one fits), corrected by drags, and what goes along: all that comes nearer to where
+    it would be then than to where it was. None if hardly anything moved.
 
     Args:
         before, after: the same Gaussians, as in `splatter.gaussians_of_splatter`.
+        drags: true ones.
     """
     here, there = before[:, :3].double(), after[:, :3].double()
     distance = (there - here).norm(dim=-1)
@@ -57,20 +108,58 @@ def find_rigid_part(
         weight = opaque * distance * (-(missed / CLOSE).square()).exp()
         if float(weight.sum()) == 0:
             return None
+    if drags is not None and len(drags.point):
+        weight = opaque * distance * (missed < distance)
+        motion = _pulled(motion, here, there, weight, drags)
+        missed = (_moved(here, motion) - there).norm(dim=-1)
     members = (missed < distance) & (distance > STIRRED)
     return RigidPart(motion.to(before.dtype), members)
 
 
 def held_together(
-    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"]
+    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"], drags: Pulls | None = None
 ) -> tuple[Float[Tensor, "N 14"], RigidPart | None]:
     """Gaussians after a drag, of which those of the part that moved, if any did, are as before,
     moved as it moves; and that part."""
-    part = find_rigid_part(before, after)
+    part = find_rigid_part(before, after, drags)
     if part is None:
         return after, None
     moved = moved_by(before[None], part.motion[None])[0]
     return torch.where(part.members[:, None], moved, after), part
+
+
+def _pulled(
+    motion: Float[Tensor, "7"],
+    here: Float[Tensor, "N 3"],
+    there: Float[Tensor, "N 3"],
+    weight: Float[Tensor, "N"],
+    drags: Pulls,
+) -> Float[Tensor, "7"]:
+    """The motion near this one that brings the points of drags to their ends, and points, which
+    together count as much as one, near to where they went."""
+    largest, chosen = weight.topk(min(MOST, len(weight)))
+    x, y = here[chosen].cpu().numpy(), there[chosen].cpu().numpy()
+    share = (largest / largest.sum()).cpu().numpy()
+    centre = share @ x
+    w, *axis = motion.tolist()[:4]
+    turn = Rotation.from_quat([*axis, w])
+    shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
+
+    def errors(change: Float[np.ndarray, "6"]) -> Float[np.ndarray, "errors"]:
+        matrix = Rotation.from_rotvec(change[:3]).as_matrix()
+
+        def moved(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+            return (points - centre) @ matrix.T + centre + change[3:]
+
+        rough = (moved(x) - y) * np.sqrt(share)[:, None] / ROUGH
+        pixels, _ = project(moved(drags.point), drags.camera_to_world, drags.intrinsics)
+        exact = (pixels - drags.end) / drags.size / EXACT
+        return np.concatenate([rough.ravel(), exact.ravel()])
+
+    found = least_squares(errors, [*turn.as_rotvec(), *shift], loss="soft_l1", max_nfev=60).x
+    turn = Rotation.from_rotvec(found[:3])
+    *axis, w = turn.as_quat(canonical=True)
+    return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])
 
 
 def _fitted(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from model.rigid_part import find_rigid_part, held_together
+from datagen.cameras import project, rig
+from model.rendering import render
+from model.rigid_part import Pulls, find_rigid_part, held_together, pulls
 from model.splatter import moved_by
+from model.views import Views
 
 PART = 300
 MOTION = torch.tensor([0.8, 0.0, 0.6, 0.0, 0.1, -0.2, 0.05])
@@ -51,6 +55,44 @@ def test_a_part_held_together_is_as_it_was_seen_and_the_rest_as_predicted(before
     assert part is not None
     assert torch.equal(sharp[:, 4:7][part.members], before[:, 4:7][part.members])
     assert torch.equal(sharp[~part.members], after[~part.members])
+
+
+def test_drags_correct_a_motion_that_splats_have_only_roughly(before: Tensor) -> None:
+    """Splats that were not sure went 70 % of the way; ten drags tell all of it."""
+    after = after_the_drag(before, 0.01)
+    after[:PART, :3] = before[:PART, :3] + 0.7 * (after[:PART, :3] - before[:PART, :3])
+    camera, lens = rig("ring").camera_to_world[0], rig("ring").intrinsics(128)
+    goal = moved_by(before[None, :PART], MOTION[None])[0, :, :3].double().numpy()
+    ends, _ = project(goal[:10], camera, lens)
+    drags = Pulls(before[:10, :3].double().numpy(), ends, camera, lens, 128)
+
+    def off(part) -> float:
+        found = moved_by(before[None, :PART], part.motion[None])[0, :, :3].double().numpy()
+        return float(np.linalg.norm(found - goal, axis=1).mean())
+
+    rough, exact = find_rigid_part(before, after), find_rigid_part(before, after, drags)
+    assert rough is not None and exact is not None
+    assert off(rough) > 0.1
+    assert off(exact) < 0.3 * off(rough)
+    assert exact.members[:PART].float().mean() > 0.9 and not exact.members[PART:].any()
+    nowhere = drags._replace(point=np.empty((0, 3)), end=np.empty((0, 2)))
+    assert torch.equal(find_rigid_part(before, after, nowhere).motion, rough.motion)
+
+
+def test_drags_pull_at_the_surface_that_their_start_shows(before: Tensor) -> None:
+    cameras = torch.from_numpy(rig("ring").camera_to_world[[0, 3]]).float()[None]
+    lens = torch.from_numpy(rig("ring").intrinsics(64)).float()[None]
+    views = Views(torch.zeros(1, 2, 3, 64, 64), cameras, lens, torch.ones(1, 2, dtype=torch.bool))
+    before[:, :3] = before[:, :3] * 0.6 - 0.3
+    before[:, 4:7] = 0.03
+    start = np.array([[0.5, 0.5], [0.02, 0.02]])  # the second is on nothing
+    found = pulls(before, views, start, start + 0.1)
+    assert len(found.point) == len(found.end) == 1
+    pixel, depth = project(found.point, found.camera_to_world, found.intrinsics)
+    np.testing.assert_allclose(pixel, [[32, 32]], atol=1e-6)
+    shown = render(before[None], cameras[:, :1], lens[:, None], 64, 64).depth[0, 0, 0, 32, 32]
+    assert depth[0] == pytest.approx(float(shown))
+    np.testing.assert_allclose(found.end, [[0.6 * 64, 0.6 * 64]])
 
 
 def test_where_nothing_moves_there_is_no_part(before: Tensor) -> None:

@@ -28,7 +28,7 @@ from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.rendering import render
-from model.rigid_part import held_together
+from model.rigid_part import held_together, pulls
 
 Scope = Literal["whole", "changed"]
 SCOPES: tuple[Scope, ...] = ("whole", "changed")
@@ -219,10 +219,8 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         views = views._replace(**{k: v.to(device) for k, v in views._asdict().items()})
         drags = None
         if row.drags.count:
-            start, end = (
-                torch.from_numpy(ends).float()[None].to(device)
-                for ends in read_drags(case, row.drags)
-            )
+            ends_of_drags = read_drags(case, row.drags)
+            start, end = (torch.from_numpy(ends).float()[None].to(device) for ends in ends_of_drags)
             given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
             drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
@@ -233,7 +231,9 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         if setting.rigid and drags is not None and network.config.follows:
             with autocast:
                 before = network(images, None)
-            gaussians = held_together(before[0], gaussians[0])[0][None]
+            count = 1 if row.drags.propagate == "mask" else row.drags.count
+            pulled = pulls(before[0], views, *(ends[:count] for ends in ends_of_drags))
+            gaussians = held_together(before[0], gaussians[0], pulled)[0][None]
     with timed("render", seconds, device):
         size = setting.resolution
         pictures = render(
