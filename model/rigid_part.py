@@ -29,6 +29,7 @@ FEWEST = 16  # Gaussians, opaque ones, that make a part
 MOST = 400  # Gaussians, those that tell most, that are weighed against drags
 ROUGH = 0.1  # world units: how far off a Gaussian may be, for one ..
 EXACT = 0.01  # .. of the picture that a drag's end is missed by
+SCREW = 0.005  # radians times world units along their axis: of hinges and sliders one is 0
 NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
 
 
@@ -135,8 +136,8 @@ def _pulled(
     weight: Float[Tensor, "N"],
     drags: Pulls,
 ) -> Float[Tensor, "7"]:
-    """The motion near this one that brings the points of drags to their ends, and points, which
-    together count as much as one, near to where they went."""
+    """The motion of a hinge or a slider near this one that brings the points of drags to their
+    ends, and points, which together count as much as one, near to where they went."""
     largest, chosen = weight.topk(min(MOST, len(weight)))
     x, y = here[chosen].cpu().numpy(), there[chosen].cpu().numpy()
     share = (largest / largest.sum()).cpu().numpy()
@@ -154,7 +155,8 @@ def _pulled(
         rough = (moved(x) - y) * np.sqrt(share)[:, None] / ROUGH
         pixels, _ = project(moved(drags.point), drags.camera_to_world, drags.intrinsics)
         exact = (pixels - drags.end) / drags.size / EXACT
-        return np.concatenate([rough.ravel(), exact.ravel()])
+        screw = change[:3] @ change[3:] / SCREW
+        return np.concatenate([rough.ravel(), exact.ravel(), [screw]])
 
     found = least_squares(errors, [*turn.as_rotvec(), *shift], loss="soft_l1", max_nfev=60).x
     turn = Rotation.from_rotvec(found[:3])

@@ -14,7 +14,7 @@ from model.splatter import moved_by
 from model.views import Views
 
 PART = 300
-MOTION = torch.tensor([0.8, 0.0, 0.6, 0.0, 0.1, -0.2, 0.05])
+MOTION = torch.tensor([0.8, 0.0, 0.6, 0.0, 0.4, 0.0, -0.2])  # of a hinge: nothing along its axis
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_drags_correct_a_motion_that_splats_have_only_roughly(before: Tensor) ->
     rough, exact = find_rigid_part(before, after), find_rigid_part(before, after, drags)
     assert rough is not None and exact is not None
     assert off(rough) > 0.1
-    assert off(exact) < 0.3 * off(rough)
+    assert off(exact) < 0.45 * off(rough)
     assert exact.members[:PART].float().mean() > 0.9 and not exact.members[PART:].any()
     nowhere = drags._replace(point=np.empty((0, 3)), end=np.empty((0, 2)))
     assert torch.equal(find_rigid_part(before, after, nowhere).motion, rough.motion)
