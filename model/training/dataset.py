@@ -144,9 +144,10 @@ class Samples(Dataset[T_co]):
         chances: of each sample to be the next; None: each comes once an epoch.
     """
 
+    chances: Float[np.ndarray, "samples"] | None = None
+
     def __init__(self) -> None:
         self.used: dict[Path, Shard] = {}  # the last few, the oldest first
-        self.chances: Float[np.ndarray, "samples"] | None = None
 
     def __len__(self) -> int:
         raise NotImplementedError
