@@ -158,14 +158,7 @@ class Blender:
         poses: Float[np.ndarray, "links 4 4"],
         cameras: Float[np.ndarray, "views 4 4"],
     ) -> list[Frame]:
-        """Move the links of the loaded object and render it.
-
-        Args:
-            poses: link frame to world; a scale is allowed.
-            cameras: camera to world.
-
-        Returns:
-            One frame a camera.
+        """As `renderer.Renderer.render`: frames of the loaded object, its links at these poses.
 
         Raises:
             BlenderError: Blender refuses.

@@ -109,8 +109,8 @@ def find_rigid_part(
         weight = opaque * distance * (-(missed / CLOSE).square()).exp()
         if float(weight.sum()) == 0:
             return None
-    if drags is not None and len(drags.point):
-        weight = opaque * distance * (missed < distance)
+    weight = opaque * distance * (missed < distance)
+    if drags is not None and len(drags.point) and float(weight.sum()) > 0:
         motion = _pulled(motion, here, there, weight, drags)
         missed = (_moved(here, motion) - there).norm(dim=-1)
     members = (missed < distance) & (distance > STIRRED)

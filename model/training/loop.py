@@ -67,7 +67,7 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
     for folder in train:
         check_resolution(folder.values(), preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
-        {f"{n}/{name}": shard for n, of in enumerate(train) for name, shard in of.items()},
+        {f"{n}/{key}": shard for n, folder in enumerate(train) for key, shard in folder.items()},
         task_of(name, config, preset),
         preset.input_size,
         config.drags,
