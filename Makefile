@@ -15,8 +15,8 @@ MODEL ?= $(if $(GPU),mini,nano)
 DATA ?= data/generated/$(if $(filter nano,$(MODEL)),shards,shards-256)
 RUNS ?= runs/$(MODEL)
 TRAIN_nano := --no-lpips --steps 300 --warmup-steps 50 --lr 2e-3 --workers 1 --checkpoint-every 100
-TRAIN_mini := --input-size 128 --steps 3000 --warmup-steps 200 --batch-size 32 --lr 1.5e-3 \
-	--rendered-views 12 --lpips-views 1 --lpips-weight 0.1 --workers 12
+TRAIN_mini := --steps 3000 --warmup-steps 200 --batch-size 32 --lr 1.5e-3 \
+	--lpips-views 1 --lpips-weight 0.1 --workers 12
 # What `make eval` and `make view` use: what was trained here, else the weights that come along.
 WEIGHTS ?= $(wildcard $(RUNS)/appearance/weights.safetensors)
 EVAL_nano := --no-lpips --resolution 128

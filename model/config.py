@@ -32,6 +32,7 @@ class PartRMConfig:
         heads: attention heads.
         norm_groups: groups of every group norm.
         layers: Gaussians of each splat: what lies behind the first can be told apart from it.
+        fine: splats along a side of each pixel of the decoder's last level.
         positions: `free`: three coordinates in [-1, 1]; `ray`: a depth along the pixel's ray;
             `displaced`: that, and a displacement from there, by which a part can leave its pixels.
         depth_range: for all but `free`, how far before and behind the ray's point nearest to the
@@ -54,6 +55,7 @@ class PartRMConfig:
     heads: int = 16
     norm_groups: int = 32
     layers: int = 1
+    fine: int = 1
     positions: Positions = "free"
     depth_range: float = 1.0
     colours: Colours = "free"
@@ -76,8 +78,9 @@ class PartRMConfig:
             self.drag_levels
         ):
             raise ValueError(f"drag_levels {self.drag_levels} must be different ones of {levels}")
-        if self.layers < 1:
-            raise ValueError(f"layers {self.layers} must be 1 or more")
+        for name in ("layers", "fine"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be 1 or more")
         if self.positions not in get_args(Positions):
             raise ValueError(f"positions must be one of {get_args(Positions)}")
         if self.colours not in get_args(Colours):
@@ -93,7 +96,8 @@ class PartRMConfig:
     @property
     def splat_size(self) -> int:
         """Splats along a side of each view's splatter image."""
-        return self.input_size // self.stride * 2 ** (len(self.up_channels) - 1)
+        cells = self.input_size // self.stride * 2 ** (len(self.up_channels) - 1)
+        return cells * self.fine
 
     @property
     def level_channels(self) -> tuple[int, ...]:
@@ -123,7 +127,8 @@ class PartRMConfig:
         Raises:
             ValueError: the text names settings that there are none of, or lacks some.
         """
-        return cls(**settings_of(text, {field.name for field in fields(cls)}, {"layers", "patch"}))
+        names = {field.name for field in fields(cls)}
+        return cls(**settings_of(text, names, later={"layers", "patch", "fine"}))
 
     def differences(self, other: PartRMConfig) -> list[str]:
         """`name: mine, other's` of each setting that differs."""
@@ -168,6 +173,7 @@ PRESETS: dict[str, PartRMConfig] = {
     ),
     # To be trained on one GPU, and to run on a laptop.
     "mini": PartRMConfig(
+        input_size=128,
         patch=2,
         down_channels=(48, 80, 128, 128),
         down_attention=(False, False, True, True),
@@ -176,6 +182,7 @@ PRESETS: dict[str, PartRMConfig] = {
         heads=4,
         norm_groups=8,
         layers=2,
+        fine=2,
         positions="displaced",
         colours="seen",
         drag_levels=(0, 1, 2, 3),

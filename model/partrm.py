@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -36,16 +37,17 @@ class PartRM(nn.Module):
         super().__init__()
         self.config = config
         self.position_channels = {"free": 3, "ray": 1, "displaced": 4}[config.positions]
-        channels = config.layers * (self.position_channels + sum(SHAPE_CHANNELS))
+        channels = config.layers * (self.position_channels + sum(SHAPE_CHANNELS)) * config.fine**2
         self.unet = MultiViewUNet(INPUT_CHANNELS, channels, config)
         self.conv = nn.Conv2d(channels, channels, 1)
         if config.positions != "free":  # the published networks start as PyTorch has it
-            weight = self.conv.weight.unflatten(0, (config.layers, -1))
-            bias = self.conv.get_parameter("bias").unflatten(0, (config.layers, -1))
+            shape = (config.layers, -1, config.fine**2)
+            weight = self.conv.weight.unflatten(0, shape)
+            bias = self.conv.get_parameter("bias").unflatten(0, shape)
             with torch.no_grad():
                 weight[:, 1 : self.position_channels] = 0  # no displacement
                 bias[:, 1 : self.position_channels] = 0
-                bias[:, self.position_channels :] = first_shape(2 / config.splat_size)
+                bias[:, self.position_channels :] = first_shape(2 / config.splat_size)[:, None]
 
     def forward(
         self, images: Float[Tensor, "B V 9 H W"], drags: Drags | None = None
@@ -63,6 +65,7 @@ class PartRM(nn.Module):
         self._check(images, drags)
         layers = self.config.layers
         raw = self.conv(self.unet(images, drags).flatten(0, 1)).float()
+        raw = F.pixel_shuffle(raw, self.config.fine)
         raw = raw.unflatten(1, (layers, -1)).unflatten(0, images.shape[:2]).flatten(1, 2)
         position, shape = raw.split([self.position_channels, sum(SHAPE_CHANNELS)], dim=2)
         if self.config.positions == "free":

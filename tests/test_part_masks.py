@@ -1,5 +1,6 @@
 """Masks of the part that was clicked on: their sources, the network, and its training."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from model.config import PRESETS
 from model.part_masks import ClickToPart, SegmentAnything, TrueMask, nearest, part_of_links
 from model.partrm import PartRM
 from model.propagation import DragError, propagate
-from model.training.checkpoints import ResumeError
+from model.training.checkpoints import ResumeError, checkpoints
 from model.training.config import TrainConfig
 from model.training.parts import (
     Click,
@@ -409,6 +410,27 @@ def test_the_stage_parts_is_trained_goes_on_and_is_measured(
         train_parts(wider, Processes(0, 1, CPU))
     with pytest.raises(CheckpointError, match="is another network"):
         train_parts(replace(wider, out=tmp_path / "other", init=weights), Processes(0, 1, CPU))
+
+
+def test_the_stage_parts_is_trained_on_other_folders_too(data: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(data, tmp_path / "again")
+    config = TrainConfig(
+        data=data,
+        out=tmp_path / "one",
+        parts=SMALL,
+        device="cpu",
+        steps=2,
+        batch_size=2,
+        workers=0,
+        val_samples=0,
+    )
+    both = replace(config, out=tmp_path / "both", also=(again,), shares=(1.0, 3.0))
+    samples = []
+    for run in (config, both):
+        weights = train_parts(run, Processes(0, 1, CPU))
+        last = torch.load(checkpoints(weights.parent)[-1], weights_only=True)
+        samples.append(last["settings"]["samples"])
+    assert samples[1] == 2 * samples[0] > 0
 
 
 def test_the_benchmark_measures_each_source(shard: Shard) -> None:

@@ -34,8 +34,8 @@ from model.training.augmentation import Augmentation
 from model.training.checkpoints import ResumeError, checkpoints
 from model.training.config import TrainConfig
 from model.training.dataset import Sample, StateDataset, Stream, Task
+from model.training.folders import as_one, chances
 from model.training.loop import (
-    chances,
     held_out_samples,
     measure,
     network_config,
@@ -376,9 +376,8 @@ def test_shares_say_how_often_samples_are_of_each_folder(data: Path, tmp_path: P
     synthetic_shard(small / "trained.h5")
     write_manifest(small, {"trained.h5": {}})
     folders = [open_shards(data), open_shards(small)]
-    every = {f"{n}/{name}": s for n, of in enumerate(folders) for name, s in of.items()}
-    dataset = StateDataset(every, Task(False, False, 4), NANO.input_size)
-    dataset.chances = chances(dataset, folders, (1, 3))
+    dataset = StateDataset(as_one(folders), Task(False, False, 4), NANO.input_size)
+    dataset.chances = chances([shard for shard, _, _ in dataset.items], folders, (1, 3))
     large = sum(len(shard.states) for shard in folders[0].values())
     assert len(dataset) == large + large / 2
     numbers = islice(Stream(len(dataset), chances=dataset.chances), 4000)
@@ -468,7 +467,7 @@ def test_the_stand_in_for_lpips_says_so_and_is_not_exchanged_for_it(
 
 
 def test_data_that_do_not_fit_the_preset_are_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"pictures of 64 pixels, and preset mini takes 256"):
+    with pytest.raises(ValueError, match=r"pictures of 64 pixels, and preset mini takes 128"):
         train_stage(settings(data, tmp_path / "run", preset="mini"), "reconstruct", ALONE)
 
 
@@ -510,8 +509,7 @@ def test_errors_are_one_line(
 
 def test_held_out_objects_are_measured_without_augmentation(data: Path, tmp_path: Path) -> None:
     config = settings(data, tmp_path / "run", val_samples=3)
-    shards = open_shards(data)
-    samples = held_out_samples(config, "appearance", shards, network_config(config))
+    samples = held_out_samples(config, "appearance", network_config(config))
     assert len(samples) == 3
     assert all(sample.present.all() for sample in samples)
     network = PartRM(NANO)

@@ -50,8 +50,8 @@ class TrainConfig:
     """Pixels along a side of the pictures it is trained on. Default: the preset's."""
 
     also: tuple[Path, ...] = ()
-    """PartRM's stages train on these folders of shards, too: of another rig, of contraptions. They
-    are split as the first is; what is held out of them is not measured."""
+    """PartRM's stages and parts train on these folders of shards, too: of another rig, of
+    contraptions. They are split as the first is; what is held out of them is not measured."""
     shares: tuple[float, ...] = ()
     """How often samples are of `data` and of each of these folders, such as 2 1 1: half of them of
     the first. Default: every sample is drawn as often as any other."""
@@ -70,6 +70,9 @@ class TrainConfig:
     """Of each stage."""
     batch_size: int = 4
     """On each GPU."""
+    muon: bool = True
+    """Train the weights of hidden layers by Muon, and all else by AdamW: it learns more in a step.
+    Without it, or in stage views, AdamW trains all, as published."""
     lr: float = 5e-4
     """The highest learning rate."""
     warmup_steps: int = 3000

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from datagen.shards import Shard, open_shards
 from model.capture import Captured, Forward
 from model.checkpoint_layout import CheckpointError
 from model.config import PRESETS, PartRMConfig
@@ -19,10 +15,10 @@ from model.device import placed
 from model.metrics import psnr
 from model.partrm import PartRM
 from model.perceptual import Perceptual
-from model.splits import split_shards
 from model.training.augmentation import Augmentation
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, StateDataset
+from model.training.folders import as_one, chances, training_folders
 from model.training.processes import Processes
 from model.training.progress import PSNR
 from model.training.run import (
@@ -58,16 +54,9 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
             cannot start as it is asked for.
     """
     preset = network_config(config)
-    shards = open_shards(config.data)
-    folders = [shards, *map(open_shards, config.also)]
-    train = [
-        split_shards(folder, config.split, config.split_file, config.categories)
-        for folder in folders
-    ]
-    for folder in train:
-        check_resolution(folder.values(), preset.input_size, f"preset {config.preset}")
+    folders = training_folders(config, preset.input_size, f"preset {config.preset}")
     dataset = StateDataset(
-        {f"{n}/{key}": shard for n, folder in enumerate(train) for key, shard in folder.items()},
+        as_one(folders),
         task_of(name, config, preset),
         preset.input_size,
         config.drags,
@@ -75,9 +64,10 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
         config.seed,
     )
     if config.shares:
-        dataset.chances = chances(dataset, train, config.shares)
+        shards = [shard for shard, _, _ in dataset.items]
+        dataset.chances = chances(shards, folders, config.shares)
     stage, lpips_after = make_stage(config, name, preset, processes.device)
-    held_out = held_out_samples(config, name, shards, preset) if processes.first else []
+    held_out = held_out_samples(config, name, preset) if processes.first else []
     task = StageTask(stage, lpips_after, held_out, processes.device)
     shape = {}
     if stage.perceptual is not None and stage.perceptual.stand_in:
@@ -86,25 +76,6 @@ def train_stage(config: TrainConfig, name: StageName, processes: Processes) -> P
         if processes.first:
             print(f"{name}: {stage.perceptual.name}, a stand-in for LPIPS, is part of the loss")
     return train_network(config, name, stage.network, task, dataset, processes, shape)
-
-
-def chances(
-    dataset: StateDataset, folders: Sequence[Mapping[str, Shard]], shares: Sequence[float]
-) -> Float[np.ndarray, "samples"]:
-    """Of each sample to be drawn, such that so many are of each folder.
-
-    Raises:
-        ValueError: a folder has nothing to learn from.
-    """
-    of_folder = {id(shard): n for n, shards in enumerate(folders) for shard in shards.values()}
-    folder = np.array([of_folder[id(shard)] for shard, _, _ in dataset.items])
-    counts = np.bincount(folder, minlength=len(folders))
-    if not counts.all():
-        raise ValueError(
-            f"--shares: folder {int(counts.argmin())} of --data and --also has no part that moves "
-            "and shows: nothing to learn"
-        )
-    return (np.array(shares) / counts)[folder]
 
 
 @dataclass(frozen=True)
@@ -123,6 +94,10 @@ class StageTask(Task[PartRM, Sample, Outcome]):
     held_out: list[Sample]
     device: torch.device
     measure = PSNR
+
+    def hidden(self, network: PartRM) -> list[nn.Module]:
+        unet = network.unet
+        return [unet.down_blocks, unet.mid_block, unet.up_blocks]
 
     def loss(self, forward: nn.Module, batch: Sample, step: int) -> Outcome:
         return self.stage.loss(forward, batch, with_lpips=step >= self.lpips_after)
@@ -207,11 +182,9 @@ def starting_network(path: Path | None, preset: PartRMConfig, moves: bool) -> Pa
     return network
 
 
-def held_out_samples(
-    config: TrainConfig, name: StageName, shards: Mapping[str, Shard], preset: PartRMConfig
-) -> list[Sample]:
+def held_out_samples(config: TrainConfig, name: StageName, preset: PartRMConfig) -> list[Sample]:
     """An even choice of the held-out objects' samples, not augmented; none where there are none."""
-    shards = held_out_shards(config, shards)
+    shards = held_out_shards(config)
     if not shards:
         return []
     check_resolution(shards.values(), preset.input_size, f"preset {config.preset}")

@@ -22,18 +22,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from datagen.drags import moved_links
-from datagen.shards import Shard, open_shards
+from datagen.shards import Shard
 from model.checkpoint_layout import CheckpointError
 from model.click_to_part import ClickToPartConfig, ClickToPartNet, spots
 from model.part_masks import part_of_links
-from model.splits import split_shards
 from model.training.augmentation import colour_change
 from model.training.config import TrainConfig
 from model.training.dataset import Samples
+from model.training.folders import as_one, chances, training_folders
 from model.training.processes import Processes
 from model.training.progress import Measure
 from model.training.run import Task, autocast, even_choice, held_out_shards, train_network
-from model.views import check_resolution, on_white
+from model.views import on_white
 
 NAME = "parts"
 IOU = Measure("iou", "IoU", "{:.3f} IoU")
@@ -259,6 +259,9 @@ class ClickTask(Task[ClickToPartNet, Click, ClickOutcome]):
     autocast: Callable[[], AbstractContextManager[None]]
     measure = IOU
 
+    def hidden(self, network: ClickToPartNet) -> list[nn.Module]:
+        return [network.down, network.attention, network.up]
+
     def loss(self, forward: nn.Module, batch: Click, step: int) -> ClickOutcome:
         pictures, _ = on_white(batch.picture)
         with self.autocast():
@@ -316,11 +319,13 @@ def train_parts(config: TrainConfig, processes: Processes) -> Path:
         TrainingError, Interrupted, ResumeError: as `run.train_network` does.
         CheckpointError, ShardError, SplitError, ValueError: it cannot start as it is asked for.
     """
-    size, shards = config.parts.input_size, open_shards(config.data)
-    train = split_shards(shards, config.split, config.split_file, config.categories)
-    check_resolution(train.values(), size, "--parts.input-size")
-    dataset = ClickDataset(train, size, seed=config.seed)
-    held_out = held_out_clicks(config, shards) if processes.first else []
+    size = config.parts.input_size
+    folders = training_folders(config, size, "--parts.input-size")
+    dataset = ClickDataset(as_one(folders), size, seed=config.seed)
+    if config.shares:
+        shards = [shard for shard, _ in dataset.items]
+        dataset.chances = chances(shards, folders, config.shares)
+    held_out = held_out_clicks(config) if processes.first else []
     torch.manual_seed(config.seed)
     network = starting_network(config.init, config.parts).train().to(processes.device)
     task = ClickTask(held_out, processes.device, autocast(config, processes.device))
@@ -342,9 +347,9 @@ def starting_network(path: Path | None, config: ClickToPartConfig) -> ClickToPar
     return network
 
 
-def held_out_clicks(config: TrainConfig, shards: Mapping[str, Shard]) -> list[Click]:
+def held_out_clicks(config: TrainConfig) -> list[Click]:
     """An even choice of the held-out objects' samples, not augmented; none where there are none."""
-    shards = held_out_shards(config, shards)
+    shards = held_out_shards(config)
     if not shards:
         return []
     dataset = ClickDataset(shards, config.parts.input_size, ClickAugmentation.none())

@@ -7,7 +7,7 @@ import gc
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, default_collate
 
-from datagen.shards import Shard
+from datagen.shards import Shard, open_shards
 from model.capture import CapturedForTraining
 from model.click_to_part import ClickToPartNet
 from model.partrm import PartRM
@@ -27,6 +27,7 @@ from model.splits import SplitError, split_shards
 from model.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from model.training.config import TrainConfig
 from model.training.dataset import Samples, Stream
+from model.training.muon import Muon
 from model.training.processes import Processes
 from model.training.progress import Measure, Progress
 
@@ -73,6 +74,11 @@ class Task(ABC, Generic[NetworkT, BatchT, OutcomeT]):
 
     measure: Measure
     """In what it is told how good the network is."""
+
+    def hidden(self, network: NetworkT) -> list[nn.Module]:
+        """The layers between a network's first and its last, whose weights `Muon` may train: none,
+        as of a network that another optimizer has trained for long."""
+        return []
 
     @abstractmethod
     def loss(self, forward: nn.Module, batch: BatchT, step: int) -> OutcomeT:
@@ -121,23 +127,21 @@ def train_network(
         ResumeError: its last checkpoint was made with other settings, or is broken.
     """
     folder = config.out / name
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        config.lr,
-        BETAS,
-        weight_decay=config.weight_decay,
-        fused=processes.device.type == "cuda",
-    )
-    schedule = OneCycleLR(
-        optimizer,
-        config.lr,
-        total_steps=config.steps,
-        # OneCycle divides by the length of its first phase less one step.
-        pct_start=max(min(config.warmup_steps, config.steps / 2), 1.5) / config.steps,
-    )
+    optimizers = make_optimizers(network, task.hidden(network) if config.muon else [], config)
+    schedules = [
+        OneCycleLR(
+            optimizer,
+            config.lr,
+            total_steps=config.steps,
+            # OneCycle divides by the length of its first phase less one step.
+            pct_start=max(min(config.warmup_steps, config.steps / 2), 1.5) / config.steps,
+        )
+        for optimizer in optimizers
+    ]
     mean = copy.deepcopy(network).requires_grad_(False)
-    state: dict[str, Any] = {"network": network, "mean": mean, "optimizer": optimizer}
-    state["schedule"] = schedule
+    state: dict[str, Any] = {"network": network, "mean": mean}
+    state |= {f"optimizer {n}": optimizer for n, optimizer in enumerate(optimizers)}
+    state |= {f"schedule {n}": schedule for n, schedule in enumerate(schedules)}
     settings = config.decisive() | {"samples": len(dataset), "processes": processes.count}
     settings |= shape or {}
     step = skipped = 0
@@ -157,7 +161,7 @@ def train_network(
     if step < config.steps:
         folder.mkdir(parents=True, exist_ok=True)
     forward = _forward(network, config, processes, task, dataset)
-    optimizer.zero_grad()
+    network.zero_grad()
     gc.collect()  # see `_leave_the_trainer_alone`
     progress = Progress(name, folder, step, config.steps, task.measure, not processes.first)
     samples = iter(_loader(dataset, config, processes, start=step * config.batch_size))
@@ -168,18 +172,20 @@ def train_network(
             batch = next(samples).to(processes.device)
             waited = time.perf_counter() - asked
 
-            optimizer.zero_grad()
+            network.zero_grad()
             outcome = task.loss(forward, batch, step)
             outcome.loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
             if processes.all_agree(outcome.loss.isfinite() & norm.isfinite()):
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 _follow(mean, network, config.ema, step)
                 progress.took(loss=outcome.loss, **outcome.parts)
                 in_a_row = 0
             else:
                 skipped, in_a_row = skipped + 1, in_a_row + 1
-            schedule.step()
+            for schedule in schedules:
+                schedule.step()
             step += 1
 
             progress.advance(waited)
@@ -187,7 +193,7 @@ def train_network(
                 numbers = {
                     task.measure.key: task.quality(outcome, batch),
                     "gradient_norm": float(norm),
-                    "lr": float(schedule.get_last_lr()[0]),
+                    "lr": float(schedules[0].get_last_lr()[0]),
                     "skipped_steps": skipped,
                 }
                 progress.numbers(step, numbers)
@@ -216,11 +222,25 @@ def train_network(
     return weights
 
 
-def held_out_shards(config: TrainConfig, shards: Mapping[str, Shard]) -> dict[str, Shard]:
+def make_optimizers(
+    network: nn.Module, hidden: Sequence[nn.Module], config: TrainConfig
+) -> list[torch.optim.Optimizer]:
+    """AdamW; for the weights of the hidden layers, if there are any, Muon."""
+    matrices = [w for module in hidden for w in module.parameters() if w.ndim > 1]
+    taken = set(map(id, matrices))
+    others = [weight for weight in network.parameters() if id(weight) not in taken]
+    fused = all(weight.is_cuda for weight in others)
+    decay = config.weight_decay
+    adam = torch.optim.AdamW(others, config.lr, BETAS, weight_decay=decay, fused=fused)
+    return [adam, Muon(matrices, config.lr, weight_decay=decay)] if matrices else [adam]
+
+
+def held_out_shards(config: TrainConfig) -> dict[str, Shard]:
     """The objects to be measured at checkpoints; none, which is said, where none is held out."""
     if not config.val_samples:
         return {}
     try:
+        shards = open_shards(config.data)
         return split_shards(shards, "val", config.split_file, config.categories)
     except SplitError as error:
         print(f"held-out objects are not measured: {error}")

@@ -177,7 +177,7 @@ def train_views(config: TrainConfig, processes: Processes) -> Path:
     train = split_shards(shards, config.split, config.split_file, config.categories)
     pipeline = Zero123Plus.from_pretrained(str(config.init or PUBLISHED)).to(processes.device)
     pipeline.unet.enable_gradient_checkpointing()
-    held_out = held_out_shards(config, shards) if processes.first else {}
+    held_out = held_out_shards(config) if processes.first else {}
     task = ViewTask(
         pipeline.background,
         config.view_size,
