@@ -1,7 +1,6 @@
 """What would PartRM gain, if it knew how the dragged part moves?
 
-    R=runs/mini/reconstruct/weights.safetensors
-    python -m benchmarks.known_motion FOLDER --reconstructor $R
+    python -m benchmarks.known_motion FOLDER
 
 Beside what the network predicts stands what a reconstructor makes of the source state, with the
 Gaussians of the pixels that show the part moved as the shard says that it moves; and what it makes
@@ -45,8 +44,8 @@ class Args:
 
     Attributes:
         data: folder of shards.
-        reconstructor: weights of stage reconstruct.
         weights: of the network that predicts.
+        reconstructor: weights of stage reconstruct; by default those, without drags.
         split: which objects.
         split_file: JSON, {"train": [ids], "val": [ids]}; by default one in eight is held out.
         objects: at most so many, evenly chosen.
@@ -54,8 +53,8 @@ class Args:
     """
 
     data: Annotated[Path, tyro.conf.Positional]
-    reconstructor: Path
     weights: Path = PARTRM
+    reconstructor: Path | None = None
     split: Split = "val"
     split_file: Path | None = None
     objects: int = 14
@@ -107,7 +106,8 @@ def quality(gaussians: Tensor, sample: Sample) -> tuple[float, float]:
 def main() -> None:
     args = tyro.cli(Args, description=__doc__)
     network, reconstructor = (
-        PartRM.from_pretrained(path).eval() for path in (args.weights, args.reconstructor)
+        PartRM.from_pretrained(path).eval()
+        for path in (args.weights, args.reconstructor or args.weights)
     )
     rows: dict[str, list[tuple[float, float]]] = {}
     for sample in samples(args, network.config.input_size):

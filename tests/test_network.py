@@ -170,12 +170,15 @@ def test_presets() -> None:
 # Shapes and ranges
 
 
-@pytest.mark.parametrize(("positions", "layers"), [("free", 1), ("ray", 1), ("displaced", 2)])
-def test_gaussians_are_in_range(positions: Positions, layers: int) -> None:
-    network = PartRM(replace(NANO, positions=positions, layers=layers))
+@pytest.mark.parametrize(
+    ("positions", "layers", "fine"),
+    [("free", 1, 1), ("ray", 1, 1), ("displaced", 2, 1), ("displaced", 2, 2)],
+)
+def test_gaussians_are_in_range(positions: Positions, layers: int, fine: int) -> None:
+    network = PartRM(replace(NANO, positions=positions, layers=layers, fine=fine))
     with torch.no_grad():
         gaussians = network(images(2), drags(2))
-    assert gaussians.shape == (2, 4 * layers * 32 * 32, 14)
+    assert gaussians.shape == (2, 4 * layers * (32 * fine) ** 2, 14)
     position, opacity, scale, rotation, colour = gaussians.split([3, 1, 3, 4, 3], dim=-1)
     assert position.norm(dim=-1).max() <= 2.5
     assert opacity.min() >= 0 and opacity.max() <= 1
@@ -234,12 +237,14 @@ def test_positions_lie_on_the_rays_of_the_splats() -> None:
     torch.testing.assert_close(from_camera, middle, atol=2e-3, rtol=0)
 
 
-def test_a_fresh_network_displaces_nothing_and_all_layers_start_on_the_same_rays() -> None:
-    network = PartRM(replace(NANO, positions="displaced", layers=2))
-    given = images(1)
+@pytest.mark.parametrize("fine", [1, 2])
+def test_a_fresh_network_displaces_nothing_and_all_layers_start_on_the_same_rays(
+    fine: int,
+) -> None:
+    network = PartRM(replace(NANO, positions="displaced", layers=2, fine=fine))
+    given, size = images(1), (32 * fine, 32 * fine)
     with torch.no_grad():
-        position = network(given)[..., :3].unflatten(1, (4, 2, 32, 32))  # views, layers
-    size = (32, 32)
+        position = network(given)[..., :3].unflatten(1, (4, 2, *size))  # views, layers
     rays = F.adaptive_avg_pool2d(given[0, :, 3:], size)
     moment, direction = (rays / rays[:, 3:].norm(dim=1, keepdim=True)).split(3, dim=1)
     for layer in range(2):
@@ -247,9 +252,21 @@ def test_a_fresh_network_displaces_nothing_and_all_layers_start_on_the_same_rays
         torch.testing.assert_close(crossed, moment, atol=1e-4, rtol=1e-4)
 
 
-def test_weights_from_before_there_were_layers_and_patches_have_one() -> None:
+def test_a_fine_splat_has_the_colour_of_its_own_pixel() -> None:
+    network = PartRM(replace(NANO, layers=2, fine=2))
+    with torch.no_grad():
+        network.conv.weight.zero_()
+        network.conv.get_parameter("bias").zero_()
+        pictures = torch.rand(1, 4, 3, 64, 64)
+        given = network_input(pictures, images(1)[:, :, 3:])
+        colour = network(given)[..., 11:].unflatten(1, (4, 2, 64, 64)).movedim(-1, 3)
+    expected = pictures.clamp(0.005, 0.995)[:, :, None].expand_as(colour)
+    torch.testing.assert_close(colour, expected, atol=1e-3, rtol=0)
+
+
+def test_weights_from_before_there_were_layers_patches_and_fine_splats_have_one() -> None:
     config = json.loads(NANO.to_json())
-    del config["layers"], config["patch"]
+    del config["layers"], config["patch"], config["fine"]
     assert PartRMConfig.from_json(json.dumps(config)) == NANO
     del config["heads"]
     with pytest.raises(ValueError, match="missing settings: heads"):
