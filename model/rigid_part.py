@@ -27,9 +27,10 @@ CLOSE = 0.05  # world units: what misses its place by as much counts 1/e
 ROUNDS = 5
 FEWEST = 16  # Gaussians, opaque ones, that make a part
 MOST = 400  # Gaussians, those that tell most, that are weighed against drags
-ROUGH = 0.1  # world units: how far off a Gaussian may be, for one ..
+ROUGH = 0.3  # world units: how far off a Gaussian may be, for one ..
 EXACT = 0.01  # .. of the picture that a drag's end is missed by
 SCREW = 0.005  # radians times world units along their axis: of hinges and sliders one is 0
+ALONG = 3  # times as badly as any other may a joint fit that goes along an axis of the world
 NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
 
 
@@ -137,7 +138,9 @@ def _pulled(
     drags: Pulls,
 ) -> Float[Tensor, "7"]:
     """The motion of a hinge or a slider near this one that brings the points of drags to their
-    ends, and points, which together count as much as one, near to where they went."""
+    ends, and points, which together count as much as one, near to where they went. Joints of most
+    things go along, or about, an axis of the world in which they stand upright: one that does is
+    taken unless it fits far worse than any other."""
     largest, chosen = weight.topk(min(MOST, len(weight)))
     x, y = here[chosen].cpu().numpy(), there[chosen].cpu().numpy()
     share = (largest / largest.sum()).cpu().numpy()
@@ -145,6 +148,7 @@ def _pulled(
     w, *axis = motion.tolist()[:4]
     turn = Rotation.from_quat([*axis, w])
     shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
+    start = np.concatenate([turn.as_rotvec(), shift])
 
     def errors(change: Float[np.ndarray, "6"]) -> Float[np.ndarray, "errors"]:
         matrix = Rotation.from_rotvec(change[:3]).as_matrix()
@@ -158,7 +162,18 @@ def _pulled(
         screw = change[:3] @ change[3:] / SCREW
         return np.concatenate([rough.ravel(), exact.ravel(), [screw]])
 
-    found = least_squares(errors, [*turn.as_rotvec(), *shift], loss="soft_l1", max_nfev=60).x
+    def best(free: Float[np.ndarray, "6 f"]) -> tuple[float, Float[np.ndarray, "6"]]:
+        """The change that misses least of those that these columns span, and by how much."""
+        found = least_squares(
+            lambda part: errors(free @ part), free.T @ start, loss="soft_l1", max_nfev=60
+        )
+        return found.cost, free @ found.x
+
+    turns, shifts = np.eye(6)[:, :3], np.eye(6)[:, 3:]
+    hinges = [np.column_stack([turns[:, i], np.delete(shifts, i, axis=1)]) for i in range(3)]
+    along = min(map(best, [*hinges, *shifts.T[..., None]]), key=lambda fit: fit[0])
+    other = best(np.eye(6))
+    _, found = along if along[0] <= ALONG * other[0] else other
     turn = Rotation.from_rotvec(found[:3])
     *axis, w = turn.as_quat(canonical=True)
     return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])

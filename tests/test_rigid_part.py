@@ -9,12 +9,15 @@ from torch import Tensor
 
 from datagen.cameras import project, rig
 from model.rendering import render
-from model.rigid_part import Pulls, find_rigid_part, held_together, pulls
+from model.rigid_part import Pulls, RigidPart, find_rigid_part, held_together, pulls
 from model.splatter import moved_by
 from model.views import Views
 
 PART = 300
 MOTION = torch.tensor([0.8, 0.0, 0.6, 0.0, 0.4, 0.0, -0.2])  # of a hinge: nothing along its axis
+ASKEW = torch.tensor(
+    [0.8, 0.36, 0.0, 0.48, 0.4, 0.2, -0.3]
+)  # of a hinge along no axis of the world
 
 
 @pytest.fixture
@@ -26,10 +29,10 @@ def before() -> Tensor:
     return gaussians
 
 
-def after_the_drag(before: Tensor, noise: float) -> Tensor:
+def after_the_drag(before: Tensor, noise: float, motion: Tensor = MOTION) -> Tensor:
     """The part moved, each of its Gaussians somewhat off, and blurred; the rest as it was."""
     after = before.clone()
-    after[:PART] = moved_by(before[None, :PART], MOTION[None])[0]
+    after[:PART] = moved_by(before[None, :PART], motion[None])[0]
     after[:PART, :3] += noise * torch.randn(PART, 3)
     after[:PART, 4:7] *= 3
     return after
@@ -57,18 +60,25 @@ def test_a_part_held_together_is_as_it_was_seen_and_the_rest_as_predicted(before
     assert torch.equal(sharp[~part.members], after[~part.members])
 
 
+def true_drags(before: Tensor, motion: Tensor, count: int) -> Pulls:
+    camera, lens = rig("ring").camera_to_world[0], rig("ring").intrinsics(128)
+    goal = moved_by(before[None, :count], motion[None])[0, :, :3].double().numpy()
+    ends, _ = project(goal, camera, lens)
+    return Pulls(before[:count, :3].double().numpy(), ends, camera, lens, 128)
+
+
 def test_drags_correct_a_motion_that_splats_have_only_roughly(before: Tensor) -> None:
     """Splats that were not sure went 70 % of the way; ten drags tell all of it."""
     after = after_the_drag(before, 0.01)
     after[:PART, :3] = before[:PART, :3] + 0.7 * (after[:PART, :3] - before[:PART, :3])
-    camera, lens = rig("ring").camera_to_world[0], rig("ring").intrinsics(128)
-    goal = moved_by(before[None, :PART], MOTION[None])[0, :, :3].double().numpy()
-    ends, _ = project(goal[:10], camera, lens)
-    drags = Pulls(before[:10, :3].double().numpy(), ends, camera, lens, 128)
+    drags = true_drags(before, MOTION, 10)
 
-    def off(part) -> float:
-        found = moved_by(before[None, :PART], part.motion[None])[0, :, :3].double().numpy()
-        return float(np.linalg.norm(found - goal, axis=1).mean())
+    def off(part: RigidPart) -> float:
+        found, goal = (
+            moved_by(before[None, :PART], motion[None])[0, :, :3]
+            for motion in (part.motion, MOTION)
+        )
+        return float((found - goal).norm(dim=1).mean())
 
     rough, exact = find_rigid_part(before, after), find_rigid_part(before, after, drags)
     assert rough is not None and exact is not None
@@ -77,6 +87,24 @@ def test_drags_correct_a_motion_that_splats_have_only_roughly(before: Tensor) ->
     assert exact.members[:PART].float().mean() > 0.9 and not exact.members[PART:].any()
     nowhere = drags._replace(point=np.empty((0, 3)), end=np.empty((0, 2)))
     assert torch.equal(find_rigid_part(before, after, nowhere).motion, rough.motion)
+
+
+def test_a_hinge_is_taken_to_go_along_an_axis_of_the_world_where_that_may_be(
+    before: Tensor,
+) -> None:
+    """Splats that swing about an axis 20 degrees off, and three drags."""
+    wrong = torch.tensor([0.8, 0.6 * 0.342, 0.6 * 0.94, 0.0, 0.4, 0.0, -0.2])
+    after = after_the_drag(before, 0.01, wrong)
+    part = find_rigid_part(before, after, true_drags(before, MOTION, 3))
+    assert part is not None
+    torch.testing.assert_close(part.motion[[1, 3]], torch.zeros(2), atol=1e-6, rtol=0)
+    assert torch.allclose(part.motion, MOTION, atol=0.1)
+
+
+def test_a_hinge_that_goes_along_none_is_found_too(before: Tensor) -> None:
+    after = after_the_drag(before, 0.01, ASKEW)
+    part = find_rigid_part(before, after, true_drags(before, ASKEW, 10))
+    assert part is not None and torch.allclose(part.motion, ASKEW, atol=0.02)
 
 
 def test_drags_pull_at_the_surface_that_their_start_shows(before: Tensor) -> None:
