@@ -383,21 +383,23 @@ def test_iou_of_masks() -> None:
     ]
 
 
-def test_the_stage_parts_is_trained_goes_on_and_is_measured(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = TrainConfig(
-        data=data,
-        out=tmp_path / "run",
+def run_of_parts(data: Path, out: Path, **settings: Any) -> TrainConfig:
+    return TrainConfig(
+        data,
+        out,
         stage="parts",
         parts=SMALL,
         device="cpu",
-        steps=4,
         batch_size=2,
         workers=0,
-        checkpoint_every=2,
-        val_samples=2,
+        **settings,
     )
+
+
+def test_the_stage_parts_is_trained_goes_on_and_is_measured(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_of_parts(data, tmp_path / "run", steps=4, checkpoint_every=2, val_samples=2)
     train.train(config)
     weights = config.out / "parts" / "weights.safetensors"
     said = capsys.readouterr().out
@@ -414,16 +416,7 @@ def test_the_stage_parts_is_trained_goes_on_and_is_measured(
 
 def test_the_stage_parts_is_trained_on_other_folders_too(data: Path, tmp_path: Path) -> None:
     again = shutil.copytree(data, tmp_path / "again")
-    config = TrainConfig(
-        data=data,
-        out=tmp_path / "one",
-        parts=SMALL,
-        device="cpu",
-        steps=2,
-        batch_size=2,
-        workers=0,
-        val_samples=0,
-    )
+    config = run_of_parts(data, tmp_path / "one", steps=2, val_samples=0)
     both = replace(config, out=tmp_path / "both", also=(again,), shares=(1.0, 3.0))
     samples = []
     for run in (config, both):
