@@ -37,7 +37,7 @@ def run(config: EvalConfig) -> None:
             check_resolution(shards.values(), row.network.config.input_size, str(row.weights))
     cases = choose_cases(shards, config.pairs, truths)
     perceptual = Perceptual(config.vgg_weights).to(device) if config.lpips else None
-    setting = Setting(config.resolution, device, config.rigid)
+    setting = Setting(config.resolution, device, config.fit, config.rigid)
 
     measured = evaluate(cases, rows, setting, perceptual)
     command = shlex.join(["python", *sys.argv])

@@ -15,6 +15,7 @@ from torch import Tensor
 from datagen.cameras import Rig, RigName, rig
 from model.capture import Forward
 from model.device import timed
+from model.fitting import STEPS, Correction, corrected, fit, settled
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
@@ -41,13 +42,15 @@ class Scene:
         picture: in the frame.
         views: the rig's input views, of which the first is the picture; a batch of one.
         before: its Gaussians, in the world of the rig.
-        seconds: by phase: read, views, reconstruct.
+        seconds: by phase: read, views, reconstruct, fit.
+        correction: what the Gaussians were changed by to fit the views; None if they were not.
     """
 
     picture: Picture
     views: Views
     before: Float[Tensor, "N 14"]
     seconds: dict[str, float]
+    correction: Correction | None = None
 
     def turntable(
         self, gaussians: Float[Tensor, "N 14"], size: int, frames: int = VIEWS
@@ -103,10 +106,13 @@ class Predictor:
         seed: decides where those start.
         forward: how the network is called; by default as it is. `capture.Captured(network)` answers
             several times as fast on CUDA, once it was called with as many drags.
+        fit: steps in which the Gaussians before are fitted to the views that the network is shown
+            (`fitting`), so that those after are right where nothing moved, and sharper where
+            something did; 0: none. It takes time once for a picture, and hardly any for drags. Only
+            splats that follow what they show can be, those of one network before and after.
         rigid: whether what moved is held together as a rigid body, which takes the points of the
             given drags to their ends (`rigid_part`): sharp, and the better the more drags are
-            given. Only splats that follow what they show can be, those of one network before and
-            after.
+            given. Of such splats alone, too.
     """
 
     network: PartRM
@@ -118,11 +124,17 @@ class Predictor:
     count: int = 10
     seed: int = 0
     forward: Forward | None = None
+    fit: int = STEPS
     rigid: bool = False
 
     @property
     def device(self) -> torch.device:
         return self.network.conv.weight.device
+
+    @property
+    def _knows_splats(self) -> bool:
+        """Whether Gaussians before and after are the same ones."""
+        return self.network.config.follows and self.reconstructor is None
 
     @cached_property
     def rig(self) -> Rig:
@@ -151,8 +163,13 @@ class Predictor:
             views = self._views(picture)
         with timed("reconstruct", seconds, self.device), self._precision():
             reconstruct = self.reconstructor or self.forward or self.network
-            before = reconstruct(views.network_input(), None)[0]
-        return Scene(picture, views, before, seconds)
+            before = reconstruct(views.network_input(), None)
+        correction = None
+        if self.fit and self._knows_splats:
+            with timed("fit", seconds, self.device):
+                correction = fit(before, views, self.fit)
+                before = corrected(before, correction)
+        return Scene(picture, views, before[0], seconds, correction)
 
     @torch.no_grad()
     def drag(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Dragged:
@@ -180,9 +197,12 @@ class Predictor:
             images = scene.views.network_input()
             embedded = self.network.drags_of_view_0(start, end, given, images.shape[1])
             with self._precision():
-                after = (self.forward or self.network)(images, embedded)[0]
-            part = None
-            if self.rigid and self.network.config.follows and self.reconstructor is None:
+                after = (self.forward or self.network)(images, embedded)
+            if scene.correction is not None:
+                after = corrected(after, scene.correction)
+                after = settled(scene.before[None], after, self.network.config.splat_size)
+            after, part = after[0], None
+            if self.rigid and self._knows_splats:
                 given_ones = pulls(scene.before, scene.views, *np.moveaxis(placed / size, 1, 0))
                 after, part = held_together(scene.before, after, given_ones)
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)

@@ -10,6 +10,7 @@ import torch
 
 from datagen.cameras import RigName
 from model.device import choose_device, placed
+from model.fitting import STEPS
 from model.part_masks import ClickToPart, PartMask, SegmentAnything
 from model.partrm import PartRM
 from model.picture import Framing
@@ -38,11 +39,14 @@ class PredictorConfig:
     zero123plus_unet: Path | None = None
     """Its fine-tuned U-Net (train.py --stage views), where that is a file of its own."""
 
+    fit: int = STEPS
+    """Steps in which what the network makes of the picture is fitted to it, before any drag; 0:
+    none. Of networks whose splats follow what they show, such as mini."""
     rigid: bool = False
     """Hold what moved together, as one rigid body that takes the points of drags to their ends:
     sharp, and with several drags as close to the truth as what the network has, which is blurred
-    where it is not sure; with one drag, of a wide swing, often wrong. Of networks whose splats
-    follow what they show, such as mini."""
+    where it is not sure; with one drag, of a wide swing, often wrong. Of such networks alone,
+    too."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"
@@ -78,6 +82,7 @@ def load_predictor(config: PredictorConfig) -> Predictor:
         _other_views(config, device),
         reconstructor,
         _part_mask(config, device),
+        fit=config.fit,
         rigid=config.rigid,
     )
 

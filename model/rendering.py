@@ -77,6 +77,38 @@ def render(
     return Rendering(*(picture.movedim(-1, -3) for picture in (colour, alpha, depth)))
 
 
+def render_for_any_size(
+    gaussians: Float[Tensor, "batch n 14"],
+    camera_to_world: Float[Tensor, "batch views 4 4"],
+    intrinsics: Float[Tensor, "*#cameras 3 3"],
+    width: int,
+    height: int,
+    odd: bool = True,
+) -> Rendering:
+    """As `render` on white, but that every other view, the odd or the even ones, is blurred as
+    little as one of twice the size is.
+
+    The renderer widens splats by a part of a pixel. Were they only ever seen with that of
+    training's pictures, they would leave gaps in larger ones (Mip-Splatting, CVPR 2024, tells why).
+    """
+    cameras = camera_to_world.shape[:-2]
+    lenses = _for_all("intrinsics", intrinsics, (*cameras, 3, 3))
+    halves = [
+        render(
+            gaussians,
+            camera_to_world[:, first::2],
+            lenses[:, first::2],
+            width,
+            height,
+            blur=BLUR / 4 if first == odd else BLUR,
+        )
+        for first in range(min(2, cameras[1]))
+    ]
+    views = torch.arange(cameras[1])
+    place = torch.cat([views[0::2], views[1::2]]).argsort()
+    return Rendering(*(torch.cat(part, dim=1)[:, place] for part in zip(*halves, strict=True)))
+
+
 def _for_all(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`value`, expanded to one for each camera."""
     try:

@@ -20,8 +20,9 @@ from model.drag_embedding import Drags
 from model.evaluation.cases import Case, read_views
 from model.partrm import PartRM
 from model.ply import load_ply
-from model.prediction import Predictor
+from model.prediction import Predictor, Scene
 from model.propagation import DragError
+from model.rendering import render
 from predict import main
 
 SIZE = PRESETS["nano"].input_size
@@ -111,7 +112,9 @@ def test_what_moves_is_held_together_unless_it_is_not_to_be(
 
     rigid, raw = (
         predictor.drag(predictor.see(picture), [drag])
-        for predictor in (Predictor(network, forward=blurred, rigid=on) for on in (True, False))
+        for predictor in (
+            Predictor(network, forward=blurred, fit=0, rigid=on) for on in (True, False)
+        )
     )
     assert raw.part is None and not torch.equal(raw.after[:50, 4:7], raw.before[:50, 4:7])
     assert rigid.part is not None
@@ -120,6 +123,30 @@ def test_what_moves_is_held_together_unless_it_is_not_to_be(
     torch.testing.assert_close(rigid.part.motion, expected, rtol=0, atol=0.05)
     assert torch.equal(rigid.after[:, 4:7], rigid.before[:, 4:7])
     torch.testing.assert_close(rigid.after[:, :3], raw.after[:, :3], rtol=0, atol=0.1)
+
+
+def test_what_is_seen_is_fitted_once_and_stays_so_where_nothing_is_moved(
+    picture: np.ndarray, drag: list[float]
+) -> None:
+    network = PartRM(replace(PRESETS["nano"], positions="displaced")).requires_grad_(False)
+
+    def unmoved(images: torch.Tensor, _: Drags | None) -> torch.Tensor:
+        return network(images, None)
+
+    def error(scene: Scene) -> float:
+        size = scene.picture.pixels.shape[0]
+        camera, lens = scene.views.camera_to_world[:, :1], scene.views.intrinsics[:, None]
+        drawn = render(scene.before[None], camera, lens, size, size).colour
+        return float((drawn - scene.views.pictures[:, :1]).square().mean())
+
+    fitted, raw = (Predictor(network, forward=unmoved, fit=steps) for steps in (10, 0))
+    scene = fitted.see(picture)
+    assert error(scene) < 0.9 * error(raw.see(picture))
+    dragged = fitted.drag(scene, [drag])
+    torch.testing.assert_close(dragged.after, scene.before)
+    assert "fit" in dragged.seconds and "fit" not in raw.see(picture).seconds
+    apart = Predictor(network, reconstructor=network)  # two networks' splats are not the same ones
+    assert apart.see(picture).correction is None
 
 
 def test_drags_go_along_with_the_picture(

@@ -246,11 +246,11 @@ def test_every_other_view_is_blurred_as_one_of_twice_the_size(data: Path) -> Non
     gaussians = PartRM(STATIC)(batch.question().network_input(), None).detach()
     truth, _ = batch.truth()
     size = truth.shape[-1]
-    drawn = render_for_any_size(gaussians, batch.target_cameras, batch.intrinsics, truth)
+    lenses = batch.intrinsics[:, None]
+    drawn = render_for_any_size(gaussians, batch.target_cameras, lenses, size, size)
     for view, camera in enumerate(batch.target_cameras.unbind(dim=1)):
         blur = 0.3 if view % 2 == 0 else 0.075
-        lens = batch.intrinsics[:, None]
-        alone = render(gaussians, camera[:, None], lens, size, size, blur=blur)
+        alone = render(gaussians, camera[:, None], lenses, size, size, blur=blur)
         torch.testing.assert_close(drawn.colour[:, view], alone.colour[:, 0])
         torch.testing.assert_close(drawn.depth[:, view], alone.depth[:, 0])
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from model.evaluation.cases import Propagation
+from model.fitting import STEPS
 from model.splits import Split
 from model.weights import PARTRM
 
@@ -60,6 +61,9 @@ class EvalConfig:
     input_views: tuple[Literal[4, 1], ...] = (4,)
     """Views of the source state that a network is shown: 4, 1, or both."""
 
+    fit: int = STEPS
+    """Steps in which what a network makes of the pictures that it is shown is fitted to them; 0:
+    none."""
     rigid: bool = False
     """Hold what moved together, as one rigid body."""
 

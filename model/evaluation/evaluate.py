@@ -24,6 +24,7 @@ from model.evaluation.cases import (
     read_truth,
     read_views,
 )
+from model.fitting import corrected, fit, settled
 from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
@@ -69,11 +70,13 @@ class Setting:
     Attributes:
         resolution: pixels along a side of the pictures that are compared.
         device: where they run.
+        fit: steps of fitting Gaussians to the pictures shown, where splats follow what they show.
         rigid: whether what drags moved is held together, where splats follow what they show.
     """
 
     resolution: int
     device: torch.device
+    fit: int = 0
     rigid: bool = False
 
 
@@ -227,10 +230,14 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
     with timed("network", seconds, device):
         images = views.network_input()
         with autocast:
-            gaussians = network(images, drags)
+            gaussians = before = network(images, None)
+            if drags is not None:
+                gaussians = network(images, drags)
+        if setting.fit and network.config.follows:
+            correction = fit(before, views, setting.fit)
+            before, gaussians = (corrected(g, correction) for g in (before, gaussians))
+            gaussians = settled(before, gaussians, network.config.splat_size)
         if setting.rigid and drags is not None and network.config.follows:
-            with autocast:
-                before = network(images, None)
             count = 1 if row.drags.propagate == "mask" else row.drags.count
             pulled = pulls(before[0], views, *(ends[:count] for ends in ends_of_drags))
             gaussians = held_together(before[0], gaussians[0], pulled)[0][None]

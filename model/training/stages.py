@@ -18,7 +18,7 @@ from model.config import PartRMConfig
 from model.metrics import changed_region
 from model.partrm import PartRM
 from model.perceptual import Perceptual
-from model.rendering import BLUR, Rendering, render
+from model.rendering import Rendering, render, render_for_any_size
 from model.splatter import moved_by
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
@@ -100,8 +100,9 @@ class Stage:
     ) -> tuple[Rendering, dict[str, Tensor]]:
         """Renderings of the target views, and how far they are from the truth."""
         truth, alpha = batch.truth()
-        draw = render_for_any_size if self.for_any_size else render_like
-        drawn = draw(gaussians, batch.target_cameras, batch.intrinsics, truth)
+        height, width = truth.shape[-2:]
+        draw = render_for_any_size if self.for_any_size else render
+        drawn = draw(gaussians, batch.target_cameras, batch.intrinsics[:, None], width, height)
         parts = {"colour": F.mse_loss(drawn.colour, truth), "alpha": F.mse_loss(drawn.alpha, alpha)}
         if self.changed_weight:
             parts["changed"] = changed_loss(drawn.colour, truth, batch.question().pictures)
@@ -191,34 +192,6 @@ def render_like(
     """Gaussians from these cameras, in the size of these pictures."""
     height, width = pictures.shape[-2:]
     return render(gaussians, camera_to_world, intrinsics[:, None], width, height)
-
-
-def render_for_any_size(
-    gaussians: Float[Tensor, "B N 14"],
-    camera_to_world: Float[Tensor, "B T 4 4"],
-    intrinsics: Float[Tensor, "B 3 3"],
-    pictures: Float[Tensor, "B T 3 S S"],
-) -> Rendering:
-    """As `render_like`, but that every other view is blurred as little as one of twice the size is.
-
-    The renderer widens splats by a part of a pixel. Were they only ever seen with that of
-    training's pictures, they would leave gaps in larger ones (Mip-Splatting, CVPR 2024, tells why).
-    """
-    views, (height, width) = camera_to_world.shape[1], pictures.shape[-2:]
-    halves = [
-        render(
-            gaussians,
-            camera_to_world[:, first::2],
-            intrinsics[:, None],
-            width,
-            height,
-            blur=blur,
-        )
-        for first, blur in ((0, BLUR), (1, BLUR / 4))
-        if first < views
-    ]
-    place = torch.cat([torch.arange(first, views, 2) for first in (0, 1)]).argsort()
-    return Rendering(*(torch.cat(part, dim=1)[:, place] for part in zip(*halves, strict=True)))
 
 
 @torch.no_grad()
