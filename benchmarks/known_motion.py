@@ -6,8 +6,9 @@ Beside what the network predicts stands what a reconstructor makes of the source
 Gaussians of the pixels that show the part moved as the shard says that it moves; and what it makes
 of the target state, when it is shown that. What a prediction lacks to the former is motion that was
 not understood, and what both lack to the truth is reconstruction, and what no view of the source
-shows. `--split train` tells what is lost on objects that were not trained on. All in the size of
-the pictures that the network is trained on.
+shows. All are fitted to the pictures that they were made of, as in use, unless `--fit 0`. `--split
+train` tells what is lost on objects that were not trained on. All in the size of the pictures that
+the network is trained on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from datagen.shards import open_shards
 from model.evaluation.cases import even_choice
 from model.evaluation.evaluate import FEWEST_PIXELS
+from model.fitting import STEPS, corrected, fit, settled
 from model.metrics import changed_region, psnr, region_mean
 from model.partrm import PartRM
 from model.splatter import moved_by
@@ -35,6 +37,7 @@ from model.splits import Split, split_shards
 from model.training.augmentation import Augmentation
 from model.training.dataset import Sample, StateDataset, Task
 from model.training.stages import moved_splats, render_like
+from model.views import Views
 from model.weights import PARTRM
 
 
@@ -46,6 +49,7 @@ class Args:
         data: folder of shards.
         weights: of the network that predicts.
         reconstructor: weights of stage reconstruct; by default those, without drags.
+        fit: steps of that.
         split: which objects.
         split_file: JSON, {"train": [ids], "val": [ids]}; by default one in eight is held out.
         objects: at most so many, evenly chosen.
@@ -55,6 +59,7 @@ class Args:
     data: Annotated[Path, tyro.conf.Positional]
     weights: Path = PARTRM
     reconstructor: Path | None = None
+    fit: int = STEPS
     split: Split = "val"
     split_file: Path | None = None
     objects: int = 14
@@ -73,23 +78,33 @@ def samples(args: Args, size: int) -> Iterator[Sample]:
 
 
 def predictions(
-    network: PartRM, reconstructor: PartRM, sample: Sample
+    network: PartRM, reconstructor: PartRM, sample: Sample, steps: int
 ) -> dict[str, Float[Tensor, "1 N 14"]]:
     """Gaussians of the target state, by how they were come by."""
     ends = (sample.drag_start, sample.drag_end, sample.drag_mask)
     source = sample.question().network_input()
     drags = network.drags_of_view_0(*ends, source.shape[1])
-    still = reconstructor(source, None)
+    predicted, before = network(source, drags), network(source, None)
+    still = _fitted(reconstructor(source, None), sample.question(), steps)
+    if steps and network.config.follows:
+        correction = fit(before, sample.question(), steps)
+        before, predicted = (corrected(g, correction) for g in (before, predicted))
+        predicted = settled(before, predicted, network.config.splat_size)
+    target = reconstructor(sample.answer().network_input(), None)
     return {
-        "predicted": network(source, drags),
+        "predicted": predicted,
         "source reconstructed, moved as is known": torch.where(
             moved_splats(sample.moved, reconstructor.config)[..., None],
             moved_by(still, sample.motion),
             still,
         ),
         "source reconstructed, not moved": still,
-        "target reconstructed": reconstructor(sample.answer().network_input(), None),
+        "target reconstructed": _fitted(target, sample.answer(), steps),
     }
+
+
+def _fitted(gaussians: Float[Tensor, "1 N 14"], views: Views, steps: int) -> Tensor:
+    return corrected(gaussians, fit(gaussians, views, steps)) if steps else gaussians
 
 
 def quality(gaussians: Tensor, sample: Sample) -> tuple[float, float]:
@@ -111,7 +126,7 @@ def main() -> None:
     )
     rows: dict[str, list[tuple[float, float]]] = {}
     for sample in samples(args, network.config.input_size):
-        for name, gaussians in predictions(network, reconstructor, sample).items():
+        for name, gaussians in predictions(network, reconstructor, sample, args.fit).items():
             rows.setdefault(name, []).append(quality(gaussians, sample))
     print(f"split {args.split}, {len(next(iter(rows.values())))} samples, input views")
     print("\n| Gaussians | PSNR | changed region |")

@@ -43,7 +43,7 @@ class Scene:
         views: the rig's input views, of which the first is the picture; a batch of one.
         before: its Gaussians, in the world of the rig.
         seconds: by phase: read, views, reconstruct, fit.
-        correction: what the Gaussians were changed by to fit the views; None if they were not.
+        correction: what the Gaussians were changed by to fit the picture; None if they were not.
     """
 
     picture: Picture
@@ -106,10 +106,11 @@ class Predictor:
         seed: decides where those start.
         forward: how the network is called; by default as it is. `capture.Captured(network)` answers
             several times as fast on CUDA, once it was called with as many drags.
-        fit: steps in which the Gaussians before are fitted to the views that the network is shown
-            (`fitting`), so that those after are right where nothing moved, and sharper where
-            something did; 0: none. It takes time once for a picture, and hardly any for drags. Only
-            splats that follow what they show can be, those of one network before and after.
+        fit: steps in which the Gaussians before are fitted to the picture (`fitting`), so that
+            those after are closer to it, too; 0: none. It takes time once for a picture, and hardly
+            any for drags. Views that were drawn are not fitted to: they do not agree with each
+            other. Only splats that follow what they show can be, those of one network before and
+            after.
         rigid: whether what moved is held together as a rigid body, which takes the points of the
             given drags to their ends (`rigid_part`): sharp, and the better the more drags are
             given. Of such splats alone, too.
@@ -167,7 +168,7 @@ class Predictor:
         correction = None
         if self.fit and self._knows_splats:
             with timed("fit", seconds, self.device):
-                correction = fit(before, views, self.fit)
+                correction = fit(before, views.first(1), self.fit)
                 before = corrected(before, correction)
         return Scene(picture, views, before[0], seconds, correction)
 

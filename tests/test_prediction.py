@@ -18,6 +18,7 @@ from datagen.shards import Shard
 from model.config import PRESETS
 from model.drag_embedding import Drags
 from model.evaluation.cases import Case, read_views
+from model.fitting import corrected, fit
 from model.partrm import PartRM
 from model.ply import load_ply
 from model.prediction import Predictor, Scene
@@ -145,6 +146,10 @@ def test_what_is_seen_is_fitted_once_and_stays_so_where_nothing_is_moved(
     dragged = fitted.drag(scene, [drag])
     torch.testing.assert_close(dragged.after, scene.before)
     assert "fit" in dragged.seconds and "fit" not in raw.see(picture).seconds
+    drawn = replace(fitted, other_views=lambda _: torch.rand(3, 3, SIZE, SIZE)).see(picture)
+    before = unmoved(drawn.views.network_input(), None)
+    expected = corrected(before, fit(before, drawn.views.first(1)))[0]
+    torch.testing.assert_close(drawn.before, expected)  # what was drawn is not fitted to
     apart = Predictor(network, reconstructor=network)  # two networks' splats are not the same ones
     assert apart.see(picture).correction is None
 
