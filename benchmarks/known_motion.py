@@ -29,7 +29,7 @@ from tqdm import tqdm
 from datagen.shards import open_shards
 from model.evaluation.cases import even_choice
 from model.evaluation.evaluate import FEWEST_PIXELS
-from model.fitting import STEPS, corrected, fit, settled
+from model.fitting import STEPS, corrected, fit
 from model.metrics import changed_region, psnr, region_mean
 from model.partrm import PartRM
 from model.splatter import moved_by
@@ -84,12 +84,10 @@ def predictions(
     ends = (sample.drag_start, sample.drag_end, sample.drag_mask)
     source = sample.question().network_input()
     drags = network.drags_of_view_0(*ends, source.shape[1])
-    predicted, before = network(source, drags), network(source, None)
-    still = _fitted(reconstructor(source, None), sample.question(), steps)
+    predicted = network(source, drags)
     if steps and network.config.follows:
-        correction = fit(before, sample.question(), steps)
-        before, predicted = (corrected(g, correction) for g in (before, predicted))
-        predicted = settled(before, predicted, network.config.splat_size)
+        predicted = corrected(predicted, fit(network(source, None), sample.question(), steps))
+    still = _fitted(reconstructor(source, None), sample.question(), steps)
     target = reconstructor(sample.answer().network_input(), None)
     return {
         "predicted": predicted,

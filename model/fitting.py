@@ -2,8 +2,8 @@
 
 A network reconstructs what is unlike all that it was trained on a little off. The pictures of it
 are there, though: a few steps of gradient descent, as by which 3D Gaussian splatting fits a scene
-(Kerbl et al. 2023, and thousands there), mend what they show. Drags leave most of an object where
-it is: that stays as it was fitted, and what moves takes its corrections along.
+(Kerbl et al. 2023, and thousands there), mend what they show. The same splats after a drag take
+what was corrected along.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,8 +21,6 @@ STEPS = 10
 BETAS = (0.9, 0.95)
 COLOUR = 1000.0  # times colours' mean squared error: what a fit makes small, ..
 TRUST = 0.06  # .. together with that of corrections, in units of a step's
-MOVED = 0.03  # world units: what drags move half as far stays, twice as far does not
-SHARPLY = 4  # the power of it by which that is told
 
 
 class Correction(NamedTuple):
@@ -102,23 +99,3 @@ def corrected(gaussians: Float[Tensor, "B N 14"], correction: Correction) -> Ten
         ],
         dim=-1,
     )
-
-
-def settled(
-    before: Float[Tensor, "B N 14"], after: Float[Tensor, "B N 14"], side: int
-) -> Float[Tensor, "B N 14"]:
-    """The same Gaussians after drags, but those as before that stay, and whose neighbours do.
-
-    A network's splats of what stays differ a little with its drags. Pictures say where they are.
-
-    Args:
-        before, after: one for each pixel of splatter images, as `PartRM.forward` has them.
-        side: of such an image, in splats: `PartRMConfig.splat_size`.
-    """
-    way = (after[..., :3] - before[..., :3]).norm(dim=-1) / MOVED
-    moves = 1 - 1 / (1 + way**SHARPLY)
-    images = moves.reshape(-1, 1, side, side)
-    near = F.max_pool2d(F.avg_pool2d(images, 3, stride=1, padding=1), 3, stride=1, padding=1)
-    mixed = torch.lerp(before, after, near.reshape(moves.shape)[..., None])
-    rotation = F.normalize(mixed[..., 7:11], dim=-1)
-    return torch.cat([mixed[..., :7], rotation, mixed[..., 11:]], dim=-1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from datagen.cameras import Rig, RigName, rig
 from model.capture import Forward
 from model.device import timed
-from model.fitting import STEPS, Correction, corrected, fit, settled
+from model.fitting import STEPS, Correction, corrected, fit
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
@@ -201,7 +201,6 @@ class Predictor:
                 after = (self.forward or self.network)(images, embedded)
             if scene.correction is not None:
                 after = corrected(after, scene.correction)
-                after = settled(scene.before[None], after, self.network.config.splat_size)
             after, part = after[0], None
             if self.rigid and self._knows_splats:
                 given_ones = pulls(scene.before, scene.views, *np.moveaxis(placed / size, 1, 0))

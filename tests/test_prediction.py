@@ -126,7 +126,7 @@ def test_what_moves_is_held_together_unless_it_is_not_to_be(
     torch.testing.assert_close(rigid.after[:, :3], raw.after[:, :3], rtol=0, atol=0.1)
 
 
-def test_what_is_seen_is_fitted_once_and_stays_so_where_nothing_is_moved(
+def test_what_is_seen_is_fitted_once_and_drags_take_it_along(
     picture: np.ndarray, drag: list[float]
 ) -> None:
     network = PartRM(replace(PRESETS["nano"], positions="displaced")).requires_grad_(False)

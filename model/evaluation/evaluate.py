@@ -24,7 +24,7 @@ from model.evaluation.cases import (
     read_truth,
     read_views,
 )
-from model.fitting import corrected, fit, settled
+from model.fitting import corrected, fit
 from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
@@ -236,7 +236,6 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         if setting.fit and network.config.follows:
             correction = fit(before, views, setting.fit)
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
-            gaussians = settled(before, gaussians, network.config.splat_size)
         if setting.rigid and drags is not None and network.config.follows:
             count = 1 if row.drags.propagate == "mask" else row.drags.count
             pulled = pulls(before[0], views, *(ends[:count] for ends in ends_of_drags))
