@@ -230,9 +230,9 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
     with timed("network", seconds, device):
         images = views.network_input()
         with autocast:
-            gaussians = before = network(images, None)
-            if drags is not None:
-                gaussians = network(images, drags)
+            gaussians = before = network(images, drags)
+            if drags is not None and network.config.follows and (setting.fit or setting.rigid):
+                before = network(images, None)
         if setting.fit and network.config.follows:
             correction = fit(before, views, setting.fit)
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
