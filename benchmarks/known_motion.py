@@ -101,7 +101,9 @@ def predictions(
     }
 
 
-def _fitted(gaussians: Float[Tensor, "1 N 14"], views: Views, steps: int) -> Tensor:
+def _fitted(
+    gaussians: Float[Tensor, "1 N 14"], views: Views, steps: int
+) -> Float[Tensor, "1 N 14"]:
     return corrected(gaussians, fit(gaussians, views, steps)) if steps else gaussians
 
 

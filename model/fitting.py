@@ -49,8 +49,13 @@ def fit(gaussians: Float[Tensor, "B N 14"], views: Views, steps: int = STEPS) ->
     Args:
         gaussians: as in `splatter.gaussians_of_splatter`.
         views: of the state that they show.
-        steps: of Adam.
+        steps: of Adam; 1 or more.
+
+    Raises:
+        ValueError: fewer.
     """
+    if steps < 1:
+        raise ValueError(f"a fit of {steps} steps: 1 or more, or 0 to leave it out")
     shown = views.present.any(dim=0)  # in any sample: others are not rendered
     weight = views.present[:, shown].float()
     weight = COLOUR * weight / weight.sum(dim=1, keepdim=True)
@@ -85,8 +90,10 @@ def fit(gaussians: Float[Tensor, "B N 14"], views: Views, steps: int = STEPS) ->
     return Correction(*(change.detach() for change in correction))
 
 
-def corrected(gaussians: Float[Tensor, "B N 14"], correction: Correction) -> Tensor:
-    """Gaussians once corrected."""
+def corrected(
+    gaussians: Float[Tensor, "B N 14"], correction: Correction
+) -> Float[Tensor, "B N 14"]:
+    """Those Gaussians, or the same ones after a drag, changed as a correction says."""
     position, opacity, scale, rotation, colour = gaussians.split((3, 1, 3, 4, 3), dim=-1)
     odds = opacity * correction.opacity.exp()
     return torch.cat(

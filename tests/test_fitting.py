@@ -69,3 +69,8 @@ def test_neither_other_samples_nor_views_that_are_missing_have_a_say(rough: Tens
 def test_no_correction_changes_nothing(rough: Tensor) -> None:
     nothing = Correction(*(torch.zeros_like(rough[..., :n]) for n in (3, 1, 3, 3)))
     torch.testing.assert_close(corrected(rough, nothing), rough)
+
+
+def test_a_fit_of_no_steps_is_refused(rough: Tensor) -> None:
+    with pytest.raises(ValueError, match="-1 steps: 1 or more"):
+        fit(rough, seen(rough, [0]), steps=-1)

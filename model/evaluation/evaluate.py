@@ -229,14 +229,16 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     with timed("network", seconds, device):
         images = views.network_input()
+        fits = setting.fit != 0 and network.config.follows
+        holds = setting.rigid and drags is not None and network.config.follows
         with autocast:
             gaussians = before = network(images, drags)
-            if drags is not None and network.config.follows and (setting.fit or setting.rigid):
+            if drags is not None and (fits or holds):
                 before = network(images, None)
-        if setting.fit and network.config.follows:
+        if fits:
             correction = fit(before, views, setting.fit)
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
-        if setting.rigid and drags is not None and network.config.follows:
+        if holds:
             count = 1 if row.drags.propagate == "mask" else row.drags.count
             pulled = pulls(before[0], views, *(ends[:count] for ends in ends_of_drags))
             gaussians = held_together(before[0], gaussians[0], pulled)[0][None]
