@@ -16,6 +16,7 @@ from model.evaluation.config import EvalConfig
 from model.evaluation.evaluate import Setting, evaluate, rows_to_compare
 from model.evaluation.pictures import choose_examples, contact_sheet, examples, write_turntables
 from model.evaluation.report import markdown, results, write_results
+from model.part_masks import load_part_mask
 from model.perceptual import Perceptual
 from model.program import program
 from model.splits import split_shards
@@ -30,7 +31,10 @@ def run(config: EvalConfig) -> None:
         check_video()
     device = choose_device(config.device)
     shards, truths = open_data(config)
-    drags = [DragChoice(count, config.propagate, config.seed) for count in config.drags]
+    part_mask = None
+    if config.propagate == "part":
+        part_mask = load_part_mask(config.parts, config.sam, device)
+    drags = [DragChoice(n, config.propagate, config.seed, part_mask) for n in config.drags]
     rows = rows_to_compare(config.checkpoints, config.teacher, config.input_views, drags, device)
     for row in rows:
         if row.network is not None:

@@ -177,6 +177,23 @@ class SegmentAnything:
         return min(holding, key=lambda mask: int(mask.sum()))
 
 
+def load_part_mask(
+    parts: str | os.PathLike[str] = PARTS,
+    sam: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+) -> PartMask:
+    """What finds parts: Segment Anything, if its checkpoint is given, else our network.
+
+    Raises:
+        CheckpointError: a checkpoint does not fit; the message says what differs.
+        FileNotFoundError: there is no such file.
+        ImportError: segment-anything is not installed; says what to do.
+    """
+    if sam is not None:
+        return SegmentAnything.from_pretrained(sam, device)
+    return ClickToPart.from_pretrained(parts, device)
+
+
 def _segment_anything() -> Any:
     try:
         import segment_anything

@@ -102,7 +102,9 @@ class Predictor:
             drags. (The published layers do compute something without drags: give those an LGM.)
         part_mask: finds the part that a drag starts on, on all of which it is then repeated.
             Without, the drags are taken as given.
-        count: drags that each of them becomes then; PartRM is trained on up to 10.
+        count: drags that each of them becomes then; by default 3, and for published weights 10, as
+            published. They all go as far as the given one, in the same direction, which is true of
+            drawers, but not of doors: the more of them, the worse doors come out.
         seed: decides where those start.
         forward: how the network is called; by default as it is. `capture.Captured(network)` answers
             several times as fast on CUDA, once it was called with as many drags.
@@ -122,7 +124,7 @@ class Predictor:
     other_views: OtherViews | None = None
     reconstructor: PartRM | None = None
     part_mask: PartMask | None = None
-    count: int = 10
+    count: int | None = None
     seed: int = 0
     forward: Forward | None = None
     fit: int = STEPS
@@ -263,12 +265,14 @@ class Predictor:
         """Starts and ends of the drags, each repeated all over its part."""
         if self.part_mask is None:
             return drags[:, 0], drags[:, 1]
+        published = self.network.config.drag_style == "published"
+        count = self.count if self.count is not None else 10 if published else 3
         rng = np.random.default_rng(self.seed)
         spread = []
         for number, (start, end) in enumerate(drags, 1):
             try:
                 mask = self.part_mask(picture.pixels, start)
-                spread.append(propagate(mask, start, end, self.count, rng))
+                spread.append(propagate(mask, start, end, count, rng))
             except DragError as error:
                 raise DragError(f"drag {number}: {error}") from error
         starts, ends = zip(*spread, strict=True)

@@ -11,7 +11,7 @@ import torch
 from datagen.cameras import RigName
 from model.device import choose_device, placed
 from model.fitting import STEPS
-from model.part_masks import ClickToPart, PartMask, SegmentAnything
+from model.part_masks import load_part_mask
 from model.partrm import PartRM
 from model.picture import Framing
 from model.prediction import OtherViews, Predictor
@@ -81,19 +81,10 @@ def load_predictor(config: PredictorConfig) -> Predictor:
         config.frame,
         _other_views(config, device),
         reconstructor,
-        _part_mask(config, device),
+        None if config.spread == "none" else load_part_mask(config.parts, config.sam, device),
         fit=config.fit,
         rigid=config.rigid,
     )
-
-
-def _part_mask(config: PredictorConfig, device: torch.device) -> PartMask | None:
-    """What finds the parts that drags start on, if anything is to."""
-    if config.spread == "none":
-        return None
-    if config.sam:
-        return SegmentAnything.from_pretrained(config.sam, device)
-    return ClickToPart.from_pretrained(config.parts, device)
 
 
 def _other_views(config: PredictorConfig, device: torch.device) -> OtherViews | None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
@@ -44,8 +45,10 @@ from model.evaluation.evaluate import (
 )
 from model.evaluation.pictures import choose_examples
 from model.metrics import psnr
+from model.part_masks import TrueMask
 from model.partrm import PartRM
 from model.perceptual import Perceptual
+from model.propagation import DragError
 from model.video import turntable_cameras
 
 NANO, CPU = PRESETS["nano"], torch.device("cpu")
@@ -140,6 +143,21 @@ def test_propagated_drags_start_on_the_true_mask(shard: Shard) -> None:
     column, row = np.floor(start * shard.resolution).astype(int).T
     part = moved_links(shard, shard.states[0].part)
     assert np.isin(shard.link(0, 0)[row, column], part).all()
+
+
+def test_drags_go_where_a_person_s_go_and_stay_alone_where_no_part_is_found(shard: Shard) -> None:
+    case = case_of(shard)
+    given = read_drags(case, DragChoice(1))
+    start, _ = read_drags(case, DragChoice(8, "part", part_mask=TrueMask(shard, case.source)))
+    np.testing.assert_array_equal(start, read_drags(case, DragChoice(8, "mask"))[0])
+
+    def finds_none(*_: object) -> Never:
+        raise DragError("no part here")
+
+    alone = read_drags(case, DragChoice(8, "part", part_mask=finds_none))
+    np.testing.assert_array_equal(alone, given)
+    with pytest.raises(ValueError, match="part_mask"):
+        read_drags(case, DragChoice(8, "part"))
 
 
 # Views of another rig

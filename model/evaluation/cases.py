@@ -15,10 +15,11 @@ from torch import Tensor
 from datagen.drags import draggable_pairs, moved_links, sample_drags
 from datagen.shards import Shard
 from model.metrics import changed_region
-from model.propagation import propagate
+from model.part_masks import PartMask
+from model.propagation import DragError, propagate
 from model.views import Views, cameras, intrinsics, on_white, read_pictures
 
-Propagation = Literal["none", "mask"]
+Propagation = Literal["none", "mask", "part"]
 T = TypeVar("T")
 
 
@@ -61,13 +62,16 @@ class DragChoice:
     Attributes:
         count: so many, fewer where the part shows fewer points.
         propagate: `none`: all are true; `mask`: one is, and the others start on the true mask of
-            its part, each with its displacement.
+            its part, each with its displacement; `part`: on what `part_mask` takes for the part,
+            as a person's drags do. Where that finds none, the one is alone.
         seed: decides which points. A sample's first drags are the same for every count.
+        part_mask: finds the part in view 0.
     """
 
     count: int
     propagate: Propagation = "none"
     seed: int = 0
+    part_mask: PartMask | None = None
 
 
 class Truth(NamedTuple):
@@ -172,11 +176,29 @@ def read_drags(
     rng = np.random.default_rng([choice.seed, _number(shard.id), case.source, case.target])
     everything = sample_drags(shard, case.source, case.target, len(shard.points), rng)
     start, end = everything.start_pixel[: choice.count], everything.end_pixel[: choice.count]
+    if choice.propagate != "none":
+        mask = _mask_of_part(case, choice, start[0])
+        if mask is None:
+            start, end = start[:1], end[:1]
+        else:
+            start, end = propagate(mask, start[0], end[0], choice.count, rng)
+    return start / shard.resolution, end / shard.resolution
+
+
+def _mask_of_part(
+    case: Case, choice: DragChoice, start: Float[np.ndarray, "2"]
+) -> Bool[np.ndarray, "H W"] | None:
+    """The pixels of view 0 over which a drag is propagated; None where no part is found."""
+    shard = case.shard
     if choice.propagate == "mask":
         part = moved_links(shard, shard.states[case.source].part)
-        mask = np.isin(shard.link(case.source, 0), part)
-        start, end = propagate(mask, start[0], end[0], choice.count, rng)
-    return start / shard.resolution, end / shard.resolution
+        return np.isin(shard.link(case.source, 0), part)
+    if choice.part_mask is None:
+        raise ValueError("drags are propagated over parts: what finds them, part_mask, is missing")
+    try:
+        return choice.part_mask(shard.colour(case.source, 0), start)
+    except DragError:
+        return None
 
 
 def read_truth(case: Case, resolution: int) -> Truth:

@@ -11,7 +11,7 @@ import tyro
 from model.evaluation.cases import Propagation
 from model.fitting import STEPS
 from model.splits import Split
-from model.weights import PARTRM
+from model.weights import PARTRM, PARTS
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,12 @@ class EvalConfig:
     """Drags of a sample, one number or several; fewer where its part shows fewer points."""
     propagate: Propagation = "none"
     """none: every drag is given, with an end of its own; mask: one is given, and the others start
-    on the true mask of its part and go as far, in the same direction."""
+    on the true mask of its part and go as far, in the same direction; part: on what --parts or
+    --sam takes for its part, as predict.py's do, or, where that finds none, nowhere."""
+    parts: Path = PARTS
+    """Weights of the click-to-part network (train.py --stage parts)."""
+    sam: Path | None = None
+    """A checkpoint of Segment Anything, to find parts instead."""
     input_views: tuple[Literal[4, 1], ...] = (4,)
     """Views of the source state that a network is shown: 4, 1, or both."""
 

@@ -239,7 +239,7 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             correction = fit(before, views, setting.fit)
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
         if holds:
-            count = 1 if row.drags.propagate == "mask" else row.drags.count
+            count = row.drags.count if row.drags.propagate == "none" else 1
             pulled = pulls(before[0], views, *(ends[:count] for ends in ends_of_drags))
             gaussians = held_together(before[0], gaussians[0], pulled)[0][None]
     with timed("render", seconds, device):

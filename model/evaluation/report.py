@@ -241,7 +241,8 @@ def _introduction(found: dict[str, Any]) -> str:
     views, drags = (" or ".join(map(str, settings[name])) for name in ("input_views", "drags"))
     drags = f"up to {drags} drag(s)"
     if settings["propagate"] != "none":
-        drags += f", propagated from one by the {settings['propagate']}"
+        whose = "the true mask of" if settings["propagate"] == "mask" else "what was found to be"
+        drags += f", propagated from one over {whose} its part"
     split = "all objects" if settings["split"] == "all" else f"split {settings['split']}"
     return (
         f"{settings['data']}, {split}: {data['samples']} samples of {data['objects']} object(s), "
