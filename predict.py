@@ -67,7 +67,7 @@ def run(config: PredictConfig) -> None:
         "device": str(predictor.device),
         "rig": predictor.rig.name,
         "drags": drags,
-        "parts": None if config.spread == "none" else str(config.sam or config.parts),
+        "parts": None if predictor.part_mask is None else str(config.sam or config.parts),
         "zero123plus": config.zero123plus,
     }
     done = write_gallery(config.out, dragged, size, config.video, settings)

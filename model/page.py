@@ -143,7 +143,10 @@ class Visit:
         self.far.on_update(lambda event: self._move() if event.client else None)
         masks = self.page.predictor.part_mask is not None
         self.spread = gui.add_checkbox(
-            "Whole part", masks, disabled=not masks, hint="Pull all over the part, not one point"
+            "Whole part",
+            masks,
+            disabled=not masks,
+            hint="Pull all over the part, not one point (--spread part)",
         )
         self.spread.on_update(lambda event: self._pull_anew() if event.client else None)
         self.download = gui.add_button("Download .ply", icon=viser.Icon.DOWNLOAD, disabled=True)

@@ -19,7 +19,8 @@ from model.fitting import STEPS, Correction, corrected, fit
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
-from model.rigid_part import RigidPart, held_together, pulls
+from model.pulls import pulls
+from model.rigid_part import RigidPart, held_together
 from model.video import turntable
 from model.views import Views, on_white
 
@@ -100,11 +101,10 @@ class Predictor:
             of their cameras alone.
         reconstructor: gives the Gaussians before the drags; by default the network itself, without
             drags. (The published layers do compute something without drags: give those an LGM.)
-        part_mask: finds the part that a drag starts on, on all of which it is then repeated.
-            Without, the drags are taken as given.
-        count: drags that each of them becomes then; by default 3, and for published weights 10, as
-            published. They all go as far as the given one, in the same direction, which is true of
-            drawers, but not of doors: the more of them, the worse doors come out.
+        part_mask: finds the part that a drag starts on, on all of which it is then repeated, as far
+            and in the same direction: as published, true of drawers, and not of doors. Without, the
+            drags are taken as given.
+        count: drags that each of them becomes then; PartRM is trained on up to 10.
         seed: decides where those start.
         forward: how the network is called; by default as it is. `capture.Captured(network)` answers
             several times as fast on CUDA, once it was called with as many drags.
@@ -124,7 +124,7 @@ class Predictor:
     other_views: OtherViews | None = None
     reconstructor: PartRM | None = None
     part_mask: PartMask | None = None
-    count: int | None = None
+    count: int = 10
     seed: int = 0
     forward: Forward | None = None
     fit: int = STEPS
@@ -265,14 +265,12 @@ class Predictor:
         """Starts and ends of the drags, each repeated all over its part."""
         if self.part_mask is None:
             return drags[:, 0], drags[:, 1]
-        published = self.network.config.drag_style == "published"
-        count = self.count if self.count is not None else 10 if published else 3
         rng = np.random.default_rng(self.seed)
         spread = []
         for number, (start, end) in enumerate(drags, 1):
             try:
                 mask = self.part_mask(picture.pixels, start)
-                spread.append(propagate(mask, start, end, count, rng))
+                spread.append(propagate(mask, start, end, self.count, rng))
             except DragError as error:
                 raise DragError(f"drag {number}: {error}") from error
         starts, ends = zip(*spread, strict=True)

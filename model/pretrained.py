@@ -26,9 +26,11 @@ class PredictorConfig:
     """PartRM's checkpoint, ours or published."""
     reconstructor: Path | None = None
     """Checkpoint that makes the Gaussians before the drags. Default: the same, without drags."""
-    spread: Literal["part", "none"] = "part"
-    """part: each drag is repeated all over the part that it starts on; none: drags are taken as
-    they are."""
+    spread: Literal["part", "none"] | None = None
+    """part: each drag is repeated all over the part that it starts on, as far and in the same
+    direction, as published; none: drags are taken as they are. Default: part for published weights,
+    or where --parts or --sam says how; none for ours, which know better where the rest of a door
+    goes."""
     parts: Path = PARTS
     """Weights of the click-to-part network (train.py --stage parts), which finds that part."""
     sam: Path | None = None
@@ -81,10 +83,18 @@ def load_predictor(config: PredictorConfig) -> Predictor:
         config.frame,
         _other_views(config, device),
         reconstructor,
-        None if config.spread == "none" else load_part_mask(config.parts, config.sam, device),
+        load_part_mask(config.parts, config.sam, device) if _spreads(config, network) else None,
         fit=config.fit,
         rigid=config.rigid,
     )
+
+
+def _spreads(config: PredictorConfig, network: PartRM) -> bool:
+    """Whether drags are repeated all over their parts."""
+    if config.spread is not None:
+        return config.spread == "part"
+    asked = config.sam is not None or config.parts != PARTS
+    return asked or network.config.drag_style == "published"
 
 
 def _other_views(config: PredictorConfig, device: torch.device) -> OtherViews | None:

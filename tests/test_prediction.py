@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +24,10 @@ from model.fitting import corrected, fit
 from model.partrm import PartRM
 from model.ply import load_ply
 from model.prediction import Predictor, Scene
+from model.pretrained import PredictorConfig, load_predictor
 from model.propagation import DragError
 from model.rendering import render
+from model.weights import PARTS
 from predict import main
 
 SIZE = PRESETS["nano"].input_size
@@ -198,15 +202,30 @@ def test_part_masks_make_several_drags_of_one(
         return np.asarray(pixels[..., 3] > 0)
 
     drags = network.drag(picture, [drag], part_mask=part).drags
-    assert drags.shape == (3, 2, 2)
+    assert drags.shape == (10, 2, 2)
     np.testing.assert_allclose(
-        drags[:, 1] - drags[:, 0], np.tile(drags[0, 1] - drags[0, 0], (3, 1))
+        drags[:, 1] - drags[:, 0], np.tile(drags[0, 1] - drags[0, 0], (10, 1))
     )
-    published = PartRM(replace(PRESETS["nano"], drag_style="published"))
-    assert published.drag(picture, [drag], part_mask=part).drags.shape == (10, 2, 2)
-    assert network.drag(picture, [drag, drag], part_mask=part, count=5).drags.shape == (10, 2, 2)
+    assert network.drag(picture, [drag, drag], part_mask=part, count=3).drags.shape == (6, 2, 2)
     with pytest.raises(DragError, match=r"drag 1: .* off the part"):
         network.drag(picture, [drag], part_mask=lambda p, _: np.zeros(p.shape[:2], bool))
+
+
+def test_drags_are_spread_for_published_weights_or_if_asked(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    ours, published = files["weights"], tmp_path / "published.safetensors"
+    PartRM(replace(PRESETS["nano"], drag_style="published")).save_pretrained(published)
+    own_parts = tmp_path / "parts.safetensors"
+    shutil.copy(PARTS, own_parts)
+
+    def spreads(weights: Path, **options: Any) -> bool:
+        config = PredictorConfig(weights=weights, device="cpu", **options)
+        return load_predictor(config).part_mask is not None
+
+    assert not spreads(ours) and spreads(published)
+    assert spreads(ours, spread="part") and not spreads(published, spread="none")
+    assert spreads(ours, parts=own_parts)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -28,8 +28,9 @@ from model.fitting import corrected, fit
 from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
+from model.pulls import pulls
 from model.rendering import render
-from model.rigid_part import held_together, pulls
+from model.rigid_part import held_together
 
 Scope = Literal["whole", "changed"]
 SCOPES: tuple[Scope, ...] = ("whole", "changed")

@@ -1,0 +1,166 @@
+"""Drags that are true of a part, and the motion of a hinge or a slider that obeys them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from datagen.cameras import project, unproject
+from model.rendering import render
+from model.views import Views
+
+NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
+MOST = 100  # Gaussians, those that tell most, that are weighed against drags
+ROUGH = 0.3  # world units: how far off a Gaussian may be, for one ..
+EXACT = 0.003  # .. of the picture that a drag's end is missed by, ..
+DEPTH = 0.05  # .. and for one of these world units that its start lies nearer, or farther
+SCREW = 0.005  # radians times world units along their axis: of hinges and sliders one is 0
+ALONG = 3  # times as badly as any other may a joint fit that goes along an axis of the world
+STEP = 1e-6  # of the differences that slopes are made of
+
+Errors = Callable[[Float[np.ndarray, "K 6"], Float[np.ndarray, "K D"]], Float[np.ndarray, "K E"]]
+"""What K changes miss, with as many guesses of how much farther away drags start than they seem to,
+in units of `DEPTH`. A change turns about the middle of the part, by a rotation vector, and shifts
+it."""
+
+
+class Pulls(NamedTuple):
+    """Drags that are true of the part: where points of it are, and where a view has them after.
+
+    Attributes:
+        point: in the world, before.
+        end: in pixels (x, y).
+        camera_to_world, intrinsics: of the view.
+        size: of its picture, in pixels.
+    """
+
+    point: Float[np.ndarray, "D 3"]
+    end: Float[np.ndarray, "D 2"]
+    camera_to_world: Float[np.ndarray, "4 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    size: int
+
+
+def pulls(
+    before: Float[Tensor, "N 14"],
+    views: Views,
+    start: Float[np.ndarray, "D 2"],
+    end: Float[np.ndarray, "D 2"],
+) -> Pulls:
+    """Drags of view 0, with the points that they start on: where Gaussians show the surface.
+
+    Args:
+        before: Gaussians before the drags.
+        views: a batch of one.
+        start, end: of drags, as fractions of the picture. Those that start on nothing are left out.
+    """
+    size = views.pictures.shape[-1]
+    seen = render(before[None], views.camera_to_world[:, :1], views.intrinsics[:, None], size, size)
+    camera = views.camera_to_world[0, 0].double().cpu().numpy()
+    lens = views.intrinsics[0].double().cpu().numpy()
+    column, row = np.clip(np.floor(start * size).astype(int), 0, size - 1).T
+    depth = seen.depth[0, 0, 0].double().cpu().numpy()[row, column]
+    there = depth > NEAREST
+    point = unproject(size * start[there].astype(float), depth[there], camera, lens)
+    return Pulls(point, size * end[there].astype(float), camera, lens, size)
+
+
+def pulled_motion(
+    motion: Float[Tensor, "7"],
+    here: Float[Tensor, "N 3"],
+    there: Float[Tensor, "N 3"],
+    weight: Float[Tensor, "N"],
+    drags: Pulls,
+) -> Float[Tensor, "7"]:
+    """The motion of a hinge or a slider near this one that brings the points of drags to their
+    ends, and Gaussians, which together count as much as one, near to where they went. How far away
+    the drags' points are is known roughly, and found along with it. Joints of most things go along,
+    or about, an axis of the world in which they stand upright: one that does is taken unless it
+    fits far worse than any other.
+
+    Args:
+        motion: as in `rigid_part.RigidPart`.
+        here, there: where Gaussians were, and went.
+        weight: what each of them counts.
+        drags: one or more.
+    """
+    largest, chosen = weight.topk(min(MOST, len(weight)))
+    share = (largest / largest.sum()).cpu().numpy()
+    x, y = here[chosen].cpu().numpy(), there[chosen].cpu().numpy()
+    centre = share @ x
+    w, *axis = motion.tolist()[:4]
+    turn = Rotation.from_quat([*axis, w])
+    shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
+    start = np.concatenate([turn.as_rotvec(), shift])
+    errors = _errors(x, y, share, drags)
+
+    def best(free: Float[np.ndarray, "6 f"]) -> tuple[float, Float[np.ndarray, "6"]]:
+        return _best(errors, start, len(drags.point), free)
+
+    turns, shifts = np.eye(6)[:, :3], np.eye(6)[:, 3:]
+    hinges = [np.column_stack([turns[:, i], np.delete(shifts, i, axis=1)]) for i in range(3)]
+    along = min(map(best, [*hinges, *shifts.T[..., None]]), key=lambda fit: fit[0])
+    other = best(np.eye(6))
+    _, found = along if along[0] <= ALONG * other[0] else other
+    turn = Rotation.from_rotvec(found[:3])
+    *axis, w = turn.as_quat(canonical=True)
+    return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])
+
+
+def _errors(
+    x: Float[np.ndarray, "n 3"],
+    y: Float[np.ndarray, "n 3"],
+    share: Float[np.ndarray, "n"],
+    drags: Pulls,
+) -> Errors:
+    """How far from where they went Gaussians are, and drags from their ends; how far a motion is
+    from a hinge's or a slider's; and the guesses themselves, which are to be small."""
+    centre = share @ x
+    rays = drags.point - drags.camera_to_world[:3, 3]
+    rays *= DEPTH / np.linalg.norm(rays, axis=1, keepdims=True)
+
+    def errors(
+        change: Float[np.ndarray, "K 6"], farther: Float[np.ndarray, "K D"]
+    ) -> Float[np.ndarray, "K E"]:
+        matrix = Rotation.from_rotvec(change[:, :3]).as_matrix().swapaxes(1, 2)
+
+        def moved(points: Float[np.ndarray, "*K n 3"]) -> Float[np.ndarray, "K n 3"]:
+            return (points - centre) @ matrix + centre + change[:, None, 3:]
+
+        rough = (moved(x) - y) * np.sqrt(share)[:, None] / ROUGH
+        points = moved(drags.point + farther[:, :, None] * rays)
+        pixels, _ = project(points, drags.camera_to_world, drags.intrinsics)
+        exact = (pixels - drags.end) / drags.size / EXACT
+        screw = (change[:, :3] * change[:, 3:]).sum(axis=1, keepdims=True) / SCREW
+        return np.hstack([*(e.reshape(len(change), -1) for e in (rough, exact)), screw, farther])
+
+    return errors
+
+
+def _best(
+    errors: Errors, start: Float[np.ndarray, "6"], drags: int, free: Float[np.ndarray, "6 f"]
+) -> tuple[float, Float[np.ndarray, "6"]]:
+    """The change that misses least of those that these columns span, and by how much."""
+    columns = free.shape[1]
+
+    def missed(unknown: Float[np.ndarray, "K f_D"]) -> Float[np.ndarray, "K E"]:
+        return errors(unknown[:, :columns] @ free.T, unknown[:, columns:])
+
+    def slopes(unknown: Float[np.ndarray, "f_D"]) -> Float[np.ndarray, "E f_D"]:
+        here, *there = missed(np.vstack([unknown, unknown + STEP * np.eye(len(unknown))]))
+        return np.stack([(near - here) / STEP for near in there], axis=1)
+
+    found = least_squares(
+        lambda unknown: missed(unknown[None])[0],
+        np.concatenate([free.T @ start, np.zeros(drags)]),
+        slopes,
+        loss="soft_l1",
+        max_nfev=60,
+    )
+    return found.cost, free @ found.x[:columns]
