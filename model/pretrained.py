@@ -46,8 +46,8 @@ class PredictorConfig:
     none. Of networks whose splats follow what they show, such as mini."""
     rigid: bool = False
     """Hold what moved together, as one rigid body that takes the points of drags to their ends:
-    sharp, and with several drags as close to the truth as what the network has, which is blurred
-    where it is not sure; with one drag, of a wide swing, often wrong. Of such networks alone,
+    sharp, and with five drags or more closer to the truth than what the network has, which is
+    blurred where it is not sure; with one drag often further from it. Of such networks alone,
     too."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
