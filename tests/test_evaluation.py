@@ -145,7 +145,9 @@ def test_propagated_drags_start_on_the_true_mask(shard: Shard) -> None:
     assert np.isin(shard.link(0, 0)[row, column], part).all()
 
 
-def test_drags_go_where_a_person_s_go_and_stay_alone_where_no_part_is_found(shard: Shard) -> None:
+def test_drags_start_on_the_part_that_is_found_and_one_is_alone_where_none_is(
+    shard: Shard,
+) -> None:
     case = case_of(shard)
     given = read_drags(case, DragChoice(1))
     start, _ = read_drags(case, DragChoice(8, "part", part_mask=TrueMask(shard, case.source)))

@@ -63,7 +63,7 @@ class DragChoice:
         count: so many, fewer where the part shows fewer points.
         propagate: `none`: all are true; `mask`: one is, and the others start on the true mask of
             its part, each with its displacement; `part`: on what `part_mask` takes for the part,
-            as a person's drags do. Where that finds none, the one is alone.
+            as in `predict.py --spread part`. Where that finds none, the one is alone.
         seed: decides which points. A sample's first drags are the same for every count.
         part_mask: finds the part in view 0.
     """

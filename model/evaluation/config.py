@@ -58,7 +58,8 @@ class EvalConfig:
     propagate: Propagation = "none"
     """none: every drag is given, with an end of its own; mask: one is given, and the others start
     on the true mask of its part and go as far, in the same direction; part: on what --parts or
-    --sam takes for its part, as predict.py's do, or, where that finds none, nowhere."""
+    --sam takes for its part, as in predict.py --spread part; where that finds none, one is alone.
+    """
     parts: Path = PARTS
     """Weights of the click-to-part network (train.py --stage parts)."""
     sam: Path | None = None
