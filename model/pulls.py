@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 from torch import Tensor
@@ -16,7 +17,7 @@ from model.rendering import render
 from model.views import Views
 
 NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
-MOST = 100  # Gaussians, those that tell most, that are weighed against drags
+DRAWN = 100  # Gaussians, the likelier the more they count, that are weighed against drags
 ROUGH = 0.3  # world units: how far off a Gaussian may be, for one ..
 EXACT = 0.003  # .. of the picture that a drag's end is missed by, ..
 DEPTH = 0.05  # .. and for one of these world units that its start lies nearer, or farther
@@ -90,15 +91,14 @@ def pulled_motion(
         weight: what each of them counts.
         drags: one or more.
     """
-    largest, chosen = weight.topk(min(MOST, len(weight)))
-    share = (largest / largest.sum()).cpu().numpy()
-    x, y = here[chosen].cpu().numpy(), there[chosen].cpu().numpy()
-    centre = share @ x
+    drawn = _evenly(weight.cpu().numpy(), DRAWN)
+    x, y = here.cpu().numpy()[drawn], there.cpu().numpy()[drawn]
+    centre = x.mean(axis=0)
     w, *axis = motion.tolist()[:4]
     turn = Rotation.from_quat([*axis, w])
     shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
     start = np.concatenate([turn.as_rotvec(), shift])
-    errors = _errors(x, y, share, drags)
+    errors = _errors(x, y, drags)
 
     def best(free: Float[np.ndarray, "6 f"]) -> tuple[float, Float[np.ndarray, "6"]]:
         return _best(errors, start, len(drags.point), free)
@@ -113,15 +113,16 @@ def pulled_motion(
     return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])
 
 
-def _errors(
-    x: Float[np.ndarray, "n 3"],
-    y: Float[np.ndarray, "n 3"],
-    share: Float[np.ndarray, "n"],
-    drags: Pulls,
-) -> Errors:
+def _evenly(weight: Float[np.ndarray, "N"], count: int) -> Int[np.ndarray, "count"]:
+    """As many of these in turn, each as often as its weight has it."""
+    up_to = np.cumsum(weight)
+    return np.searchsorted(up_to, up_to[-1] * (np.arange(count) + 0.5) / count)
+
+
+def _errors(x: Float[np.ndarray, "n 3"], y: Float[np.ndarray, "n 3"], drags: Pulls) -> Errors:
     """How far from where they went Gaussians are, and drags from their ends; how far a motion is
     from a hinge's or a slider's; and the guesses themselves, which are to be small."""
-    centre = share @ x
+    centre = x.mean(axis=0)
     rays = drags.point - drags.camera_to_world[:3, 3]
     rays *= DEPTH / np.linalg.norm(rays, axis=1, keepdims=True)
 
@@ -133,7 +134,7 @@ def _errors(
         def moved(points: Float[np.ndarray, "*K n 3"]) -> Float[np.ndarray, "K n 3"]:
             return (points - centre) @ matrix + centre + change[:, None, 3:]
 
-        rough = (moved(x) - y) * np.sqrt(share)[:, None] / ROUGH
+        rough = (moved(x) - y) / (ROUGH * math.sqrt(len(x)))
         points = moved(drags.point + farther[:, :, None] * rays)
         pixels, _ = project(points, drags.camera_to_world, drags.intrinsics)
         exact = (pixels - drags.end) / drags.size / EXACT
