@@ -47,8 +47,7 @@ class PredictorConfig:
     rigid: bool = False
     """Hold what moved together, as one rigid body that takes the points of drags to their ends:
     sharp, and with five drags or more closer to the truth than what the network has, which is
-    blurred where it is not sure; with one drag often further from it. Of such networks alone,
-    too."""
+    blurred where it is not sure. Of such networks alone, too."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"
