@@ -27,8 +27,8 @@ STEP = 1e-6  # of the differences that slopes are made of
 
 Errors = Callable[[Float[np.ndarray, "K 6"], Float[np.ndarray, "K D"]], Float[np.ndarray, "K E"]]
 """What K changes miss, with as many guesses of how much farther away drags start than they seem to,
-in units of `DEPTH`. A change turns about the middle of the part, by a rotation vector, and shifts
-it."""
+in units of `DEPTH`. A change turns about a centre, by a rotation vector in radians, and then shifts
+in world units."""
 
 
 class Pulls(NamedTuple):
@@ -98,7 +98,7 @@ def pulled_motion(
     turn = Rotation.from_quat([*axis, w])
     shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
     start = np.concatenate([turn.as_rotvec(), shift])
-    errors = _errors(x, y, drags)
+    errors = _errors(x, y, centre, drags)
 
     def best(free: Float[np.ndarray, "6 f"]) -> tuple[float, Float[np.ndarray, "6"]]:
         return _best(errors, start, len(drags.point), free)
@@ -119,10 +119,14 @@ def _evenly(weight: Float[np.ndarray, "N"], count: int) -> Int[np.ndarray, "coun
     return np.searchsorted(up_to, up_to[-1] * (np.arange(count) + 0.5) / count)
 
 
-def _errors(x: Float[np.ndarray, "n 3"], y: Float[np.ndarray, "n 3"], drags: Pulls) -> Errors:
+def _errors(
+    x: Float[np.ndarray, "n 3"],
+    y: Float[np.ndarray, "n 3"],
+    centre: Float[np.ndarray, "3"],
+    drags: Pulls,
+) -> Errors:
     """How far from where they went Gaussians are, and drags from their ends; how far a motion is
     from a hinge's or a slider's; and the guesses themselves, which are to be small."""
-    centre = x.mean(axis=0)
     rays = drags.point - drags.camera_to_world[:3, 3]
     rays *= DEPTH / np.linalg.norm(rays, axis=1, keepdims=True)
 

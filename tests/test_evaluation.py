@@ -523,6 +523,7 @@ def test_new_categories_have_a_mean_of_their_own(
         (["--resolution", 64, "--categories", "Oven"], "no object of category Oven"),
         (["--resolution", 64, "--drags", 5, 0], "--drags must be 1 or more"),
         (["--drags", 5, 1, 5], "--drags wants one number, or several different ones"),
+        (["--sam", "sam.pth"], "pass that, too"),
         (["--input-views", 1, 1], "--input-views wants one number, or several different ones"),
         (["--device", "abacus"], "--device abacus: no such device"),
         (["--data", "nowhere"], "nowhere: no shards there"),

@@ -193,7 +193,7 @@ def test_bad_drags_are_named(
         network.drag(picture, [])
 
 
-def test_part_masks_make_several_drags_of_one(
+def test_part_masks_make_ten_drags_of_one(
     network: PartRM, picture: np.ndarray, drag: list[float]
 ) -> None:
     def part(pixels: np.ndarray, point: tuple[float, float]) -> np.ndarray:

@@ -102,6 +102,8 @@ class EvalConfig:
         for option, number in {**least, "--drags": min(self.drags)}.items():
             if number < 1:
                 raise ValueError(f"{option} must be 1 or more")
+        if self.propagate != "part" and (self.sam is not None or self.parts != PARTS):
+            raise ValueError("--parts and --sam find parts for --propagate part: pass that, too")
         if self.lpips and self.resolution % 16:
             raise ValueError(
                 f"--resolution {self.resolution}: LPIPS halves pictures four times, so it wants a "
