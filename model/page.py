@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -33,6 +33,7 @@ from model.prediction import Dragged, Predictor, Scene
 from model.pretrained import PredictorConfig, load_predictor
 from model.program import program
 from model.propagation import DragError
+from model.rigid_part import SURE
 
 try:
     import viser
@@ -90,11 +91,11 @@ class Page:
         with self._busy:
             return self.predictor.see(image)
 
-    def drag(self, scene: Scene, drag: list[float], spread: bool) -> Dragged:
-        """Drag all of the part that the drag starts on, or that point alone."""
+    def drag(self, scene: Scene, drags: Sequence[list[float]], spread: bool) -> Dragged:
+        """Drag all of the part that a drag starts on, or that point alone."""
         mask = self.predictor.part_mask if spread else None
         with self._busy:
-            return replace(self.predictor, part_mask=mask).drag(scene, [drag])
+            return replace(self.predictor, part_mask=mask).drag(scene, drags)
 
     def warm_up(self) -> None:
         """Run once what a first visitor would wait for."""
@@ -102,7 +103,7 @@ class Page:
         seen[CANVAS // 4 : -CANVAS // 4, CANVAS // 4 : -CANVAS // 4] = 255
         drag = [CANVAS / 2, CANVAS / 2, CANVAS / 2, CANVAS / 3]
         with contextlib.suppress(DragError):  # it is no part of anything
-            self.drag(self.see(seen), drag, spread=True)
+            self.drag(self.see(seen), [drag], spread=True)
 
 
 class Visit:
@@ -114,7 +115,8 @@ class Visit:
         self.picture: Picture
         """As it is pulled at, larger than the network is shown it."""
         self.scene: Scene | None = None
-        self.pulled: list[float] | None = None
+        self.pulled: list[list[float]] = []
+        """All pulls, in pixels of the picture that was given."""
         self.states: dict[float, Dragged] = {}
         """By how far it was pulled, 1 being as far as the mouse went."""
         self.shown: Shown = "Picture"
@@ -141,11 +143,17 @@ class Visit:
         self.far = gui.add_slider("How far", 0.0, 1.0, 1 / STEPS, 1.0, disabled=True)
         # What we set ourselves comes back as an event of no client.
         self.far.on_update(lambda event: self._move() if event.client else None)
+        self.several = gui.add_checkbox(
+            "Several pulls",
+            False,
+            hint=f"Pulls add up: the more of a part, the truer; from {SURE} on it is held together",
+        )
+        self.several.on_update(lambda event: self._pull_anew() if event.client else None)
         masks = self.page.predictor.part_mask is not None
         self.spread = gui.add_checkbox(
             "Whole part",
             masks,
-            disabled=not masks,
+            visible=masks,
             hint="Pull all over the part, not one point (--spread part)",
         )
         self.spread.on_update(lambda event: self._pull_anew() if event.client else None)
@@ -162,7 +170,7 @@ class Visit:
         except (PictureError, OSError) as error:
             self._complain(error)
             return
-        self.picture, self.scene, self.pulled, self.states = picture, scene, None, {}
+        self.picture, self.scene, self.pulled, self.states = picture, scene, [], {}
         self._pull_all_the_way()
         self.far.disabled = self.download.disabled = True
         drawn = self.client.scene.add_image(
@@ -188,13 +196,17 @@ class Visit:
         if event.phase == "start":
             self._from = self.plane.pixel(np.asarray(event.start_position), eye)
         drag = np.stack([self._from, self.plane.pixel(np.asarray(event.end_position), eye)])
-        self._draw_arrows(drag[None])
+        pulled = self.pulled if self.several.value else []
+        earlier = self.picture.place(np.reshape(pulled, (-1, 2, 2)))
+        self._draw_arrows(np.concatenate([earlier, drag[None]]))
         if event.phase == "end":
-            self.pulled = self.picture.given(drag).ravel().tolist()
+            self.pulled = [*pulled, self.picture.given(drag).ravel().tolist()]
             await asyncio.get_running_loop().run_in_executor(None, self._pull_anew)
 
     def _pull_anew(self) -> None:
         """Pull as far as the mouse went."""
+        if not self.several.value:
+            self.pulled = self.pulled[-1:]
         self.states = {}
         self._pull_all_the_way()
         self._move()
@@ -202,19 +214,22 @@ class Visit:
     def _move(self) -> None:
         """Move the object as far as the slider says, and show it."""
         scene, pulled, far = self.scene, self.pulled, float(self.far.value)
-        if scene is None or pulled is None:
+        if scene is None or not pulled:
             return
         if far > 0 and far not in self.states:
-            x0, y0, x1, y1 = pulled
             self._tell("Moving …")
             began = time.perf_counter()
             try:
-                drag = [x0, y0, x0 + far * (x1 - x0), y0 + far * (y1 - y0)]
-                dragged = self.page.drag(scene, drag, self.spread.value)
+                drags = [
+                    [x0, y0, x0 + far * (x1 - x0), y0 + far * (y1 - y0)]
+                    for x0, y0, x1, y1 in pulled
+                ]
+                dragged = self.page.drag(scene, drags, self.spread.value)
             except DragError as error:
-                self.pulled = None
+                self.pulled = pulled[:-1]
                 self.far.disabled = self.download.disabled = True
                 self._draw_arrows(np.zeros((0, 2, 2)))
+                self._move()  # as it was before that pull
                 self._complain(error)
                 return
             if scene is not self.scene or pulled is not self.pulled:
@@ -233,7 +248,7 @@ class Visit:
         """Let the picture be seen and pulled at, or the object, before or after."""
         if self.scene is None:
             return
-        if shown == "After" and self.pulled is None:
+        if shown == "After" and not self.pulled:
             self._tell(WELCOME)
             shown = "Picture"
         self.shown = shown

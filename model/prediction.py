@@ -20,7 +20,7 @@ from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
 from model.pulls import pulls
-from model.rigid_part import RigidPart, held_together
+from model.rigid_part import Rigid, RigidPart, held_together, holds_together
 from model.video import turntable
 from model.views import Views, on_white
 
@@ -115,7 +115,7 @@ class Predictor:
             after.
         rigid: whether what moved is held together as a rigid body, which takes the points of the
             given drags to their ends (`rigid_part`): sharp, and the better the more drags are
-            given. Of such splats alone, too.
+            given; auto: from five on. Of such splats alone, too.
     """
 
     network: PartRM
@@ -128,7 +128,7 @@ class Predictor:
     seed: int = 0
     forward: Forward | None = None
     fit: int = STEPS
-    rigid: bool = False
+    rigid: Rigid = "auto"
 
     @property
     def device(self) -> torch.device:
@@ -204,7 +204,7 @@ class Predictor:
             if scene.correction is not None:
                 after = corrected(after, scene.correction)
             after, part = after[0], None
-            if self.rigid and self._knows_splats:
+            if holds_together(self.rigid, len(placed)) and self._knows_splats:
                 given_ones = pulls(scene.before, scene.views, *np.moveaxis(placed / size, 1, 0))
                 after, part = held_together(scene.before, after, given_ones)
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)

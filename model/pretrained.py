@@ -15,6 +15,7 @@ from model.part_masks import load_part_mask
 from model.partrm import PartRM
 from model.picture import Framing
 from model.prediction import OtherViews, Predictor
+from model.rigid_part import Rigid
 from model.weights import PARTRM, PARTS
 
 
@@ -44,10 +45,10 @@ class PredictorConfig:
     fit: int = STEPS
     """Steps in which what the network makes of the picture is fitted to it, before any drag; 0:
     none. Of networks whose splats follow what they show, such as mini."""
-    rigid: bool = False
+    rigid: Rigid = "auto"
     """Hold what moved together, as one rigid body that takes the points of drags to their ends:
-    sharp, and with five drags or more closer to the truth than what the network has, which is
-    blurred where it is not sure. Of such networks alone, too."""
+    sharp, where the network is not sure and makes a blur. auto: where five drags or more are given,
+    all of one part, from which on it is closer to the truth, too. Of such networks alone, too."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"

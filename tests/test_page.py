@@ -168,6 +168,25 @@ def test_a_pull_moves_the_object(page: Any, tmp_path: Path) -> None:
     page.get_by_text("drags: 1,").wait_for(timeout=WAIT)
 
 
+def test_pulls_add_up_if_they_are_to(page: Any) -> None:
+    def pulled(start: tuple[float, float], end: tuple[float, float], drags: int) -> None:
+        pull(page, start, end)
+        page.get_by_text(f"drags: {drags},").wait_for(timeout=WAIT)
+        page.get_by_role("button", name="Picture", exact=True).click()
+
+    page.get_by_text("Whole part").click()
+    pulled((0, 0), (-0.2, 0.1), 1)
+    page.get_by_text("Several pulls").click()
+    page.get_by_role("button", name="Picture", exact=True).click()
+    pulled((0.02, 0), (-0.2, 0.1), 2)
+    pull(page, (-0.4, -0.2), (0, 0))
+    page.get_by_text(re.compile("drag 3: .* on the background")).wait_for(timeout=WAIT)
+    page.get_by_role("button", name="Picture", exact=True).click()
+    pulled((0, 0.02), (-0.2, 0.1), 3)
+    page.get_by_text("Several pulls").click()
+    page.get_by_text("drags: 1,").wait_for(timeout=WAIT)
+
+
 def test_a_pull_at_the_background_is_explained(page: Any) -> None:
     pull(page, (-0.4, -0.2), (0, 0))
     page.get_by_text(re.compile("on the background: start on the part")).wait_for(timeout=WAIT)

@@ -118,7 +118,7 @@ def test_what_moves_is_held_together_unless_it_is_not_to_be(
     rigid, raw = (
         predictor.drag(predictor.see(picture), [drag])
         for predictor in (
-            Predictor(network, forward=blurred, fit=0, rigid=on) for on in (True, False)
+            Predictor(network, forward=blurred, fit=0, rigid=rigid) for rigid in ("always", "auto")
         )
     )
     assert raw.part is None and not torch.equal(raw.after[:50, 4:7], raw.before[:50, 4:7])

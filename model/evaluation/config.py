@@ -10,6 +10,7 @@ import tyro
 
 from model.evaluation.cases import Propagation
 from model.fitting import STEPS
+from model.rigid_part import Rigid
 from model.splits import Split
 from model.weights import PARTRM, PARTS
 
@@ -70,8 +71,8 @@ class EvalConfig:
     fit: int = STEPS
     """Steps in which what a network makes of the pictures that it is shown is fitted to them; 0:
     none."""
-    rigid: bool = False
-    """Hold what moved together, as one rigid body."""
+    rigid: Rigid = "auto"
+    """Hold what moved together, as one rigid body; auto: where five drags or more are given."""
 
     lpips: bool = True
     """Measure LPIPS."""

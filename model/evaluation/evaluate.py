@@ -30,7 +30,7 @@ from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.pulls import pulls
 from model.rendering import render
-from model.rigid_part import held_together
+from model.rigid_part import Rigid, held_together, holds_together
 
 Scope = Literal["whole", "changed"]
 SCOPES: tuple[Scope, ...] = ("whole", "changed")
@@ -72,13 +72,14 @@ class Setting:
         resolution: pixels along a side of the pictures that are compared.
         device: where they run.
         fit: steps of fitting Gaussians to the pictures shown, where splats follow what they show.
-        rigid: whether what drags moved is held together, where splats follow what they show.
+        rigid: whether what drags moved is held together, where splats follow what they show;
+            auto: where five of them or more are given.
     """
 
     resolution: int
     device: torch.device
     fit: int = 0
-    rigid: bool = False
+    rigid: Rigid = "auto"
 
 
 @dataclass(frozen=True)
@@ -221,17 +222,18 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         state = getattr(case, row.shown)
         views = read_views(case, state, network.config.input_size, row.input_views)
         views = views._replace(**{k: v.to(device) for k, v in views._asdict().items()})
-        drags = None
+        drags, told = None, 0
         if row.drags.count:
             ends_of_drags = read_drags(case, row.drags)
             start, end = (torch.from_numpy(ends).float()[None].to(device) for ends in ends_of_drags)
             given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
             drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
+            told = start.shape[1] if row.drags.propagate == "none" else 1
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     with timed("network", seconds, device):
         images = views.network_input()
         fits = setting.fit != 0 and network.config.follows
-        holds = setting.rigid and drags is not None and network.config.follows
+        holds = holds_together(setting.rigid, told) and network.config.follows
         with autocast:
             gaussians = before = network(images, drags)
             if drags is not None and (fits or holds):
@@ -240,8 +242,7 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             correction = fit(before, views, setting.fit)
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
         if holds:
-            count = row.drags.count if row.drags.propagate == "none" else 1
-            pulled = pulls(before[0], views, *(ends[:count] for ends in ends_of_drags))
+            pulled = pulls(before[0], views, *(ends[:told] for ends in ends_of_drags))
             gaussians = held_together(before[0], gaussians[0], pulled)[0][None]
     with timed("render", seconds, device):
         size = setting.resolution

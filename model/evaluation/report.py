@@ -29,6 +29,7 @@ from model.evaluation.evaluate import (
     mean_of,
 )
 from model.metrics import REGION_THRESHOLD
+from model.rigid_part import SURE
 
 COLUMNS = {
     "psnr": ("PSNR", "{:.2f}"),
@@ -243,11 +244,16 @@ def _introduction(found: dict[str, Any]) -> str:
     if settings["propagate"] != "none":
         whose = "the true mask of" if settings["propagate"] == "mask" else "what was found to be"
         drags += f", propagated from one over {whose} its part"
+    held = {
+        "always": "; what moves is held together",
+        "auto": f"; what {SURE} drags or more move is held together",
+        "never": "",
+    }[settings["rigid"]]
     split = "all objects" if settings["split"] == "all" else f"split {settings['split']}"
     return (
         f"{settings['data']}, {split}: {data['samples']} samples of {data['objects']} object(s), "
         f"{data['views']} views each, {rig}, {data['resolution']}² pixels; "
-        f"{views} input view(s), {drags}."
+        f"{views} input view(s), {drags}{held}."
     )
 
 
