@@ -31,8 +31,8 @@ class Augmentation:
         noise_strength: standard deviation of that noise, as a fraction of the picture.
         still: probability that a sample to be moved is not: no drags, and the source state is the
             target. So the network stays one that can reconstruct, too.
-        alike: probability that all drags go as far as the first, in the same direction, as do those
-            that one drag becomes when it is spread over its part (`propagation`).
+        single: probability that a sample to be moved has one drag alone, as most people give, and
+            not up to as many as there may be.
         view_dropout: probability that views are missing: from one to all but view 0.
         mirror: probability that left and right are exchanged, where the rig allows it (`symmetry`).
         turn: probability that another view is taken for view 0, where the rig allows it and that
@@ -50,7 +50,7 @@ class Augmentation:
     drag_noise: float = 0.5
     noise_strength: float = 5 / 512
     still: float = 0.15
-    alike: float = 0.25
+    single: float = 0.25
     view_dropout: float = 0.5
     mirror: float = 0.5
     turn: float = 0.25
@@ -66,7 +66,7 @@ class Augmentation:
             camera_jitter=chance,
             drag_noise=chance,
             still=0,
-            alike=chance,
+            single=chance,
             view_dropout=chance,
             mirror=chance,
             turn=chance,

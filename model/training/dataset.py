@@ -311,14 +311,13 @@ class StateDataset(Samples[Sample]):
     ) -> tuple[Float[np.ndarray, "D 2"], Float[np.ndarray, "D 2"], Bool[np.ndarray, "D"]]:
         """Start, end and mask, padded to `max_drags`."""
         start, end, mask = self._no_drags()
-        drawn = int(rng.integers(1, self.max_drags + 1))
+        alone = rng.random() < self.augmentation.single
+        drawn = 1 if alone else int(rng.integers(1, self.max_drags + 1))
         drags = sample_drags(shard, source, target, drawn, rng, side.views[0])
         count = len(drags.point)
         start[:count] = drags.start_pixel / shard.resolution
         end[:count] = drags.end_pixel / shard.resolution
         mask[:count] = True
-        if rng.random() < self.augmentation.alike:
-            end[:count] = start[:count] + (end[0] - start[0])
         if side.mirrored:
             start[:, 0], end[:, 0] = 1 - start[:, 0], 1 - end[:, 0]
         if rng.random() < self.augmentation.drag_noise:
