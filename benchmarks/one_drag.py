@@ -4,14 +4,13 @@
     python -m benchmarks.one_drag --weights runs/mini/appearance/weights.safetensors
 
 On a disc before a plain background, as a PNG file: what is computed does not depend on what a
-picture shows, and what is rendered hardly does. Each phase is the median of many runs. PartRM's
-published 4.2 s are its authors', on their GPU, with pictures of the other views made by Zero123++:
-another machine and more work, so they are told beside, not compared.
+picture shows, and what is rendered hardly does. Each phase is the median of many runs; a further
+drag is the last two. PartRM's published 4.2 s are its authors', on their GPU, with pictures of the
+other views made by Zero123++: another machine and more work, so they are told beside, not compared.
 """
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -20,21 +19,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from model.capture import Captured
 from model.config import PRESETS
 from model.device import choose_device, placed, timed
-from model.part_masks import ClickToPart, PartMask
 from model.partrm import PartRM
 from model.prediction import VIEWS, Predictor
-from model.propagation import DragError
-from model.weights import PARTS
 
 PUBLISHED_S = 4.2  # PartRM, table 1
-PHASES = ("read", "views", "reconstruct", "fit", "propagate", "network", "render")
-AFTER_A_PULL = ("propagate", "network")
+PHASES = ("read", "views", "reconstruct", "fit", "network", "render")
 SIDE, RADIUS = 1024, 300  # of the picture and the disc, in pixels
 
 
@@ -45,14 +39,12 @@ class Args:
     Attributes:
         preset: untrained networks of these shapes.
         weights: checkpoints, besides or instead.
-        parts: weights of the click-to-part network, which spreads the drag.
         device: cuda or cpu; by default CUDA where there is one.
         runs: counted runs, after two that are not.
     """
 
     preset: tuple[str, ...] = ()
     weights: tuple[Path, ...] = ()
-    parts: Path = PARTS
     device: str | None = None
     runs: int = 10
 
@@ -64,41 +56,25 @@ def main() -> None:
     presets = args.preset or (() if args.weights else ("mini",))
     networks = {name: PartRM(PRESETS[name]) for name in presets}
     networks |= {str(path): PartRM.from_pretrained(path) for path in args.weights}
-    part_mask = _NeverRefused(ClickToPart.from_pretrained(args.parts, device))
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{chip}, {torch.get_num_threads()} threads, torch {torch.__version__}; seconds")
-    print(f"| network | pixels | {' | '.join(PHASES)} | all | a pull on the page |")
-    print("|---" * (len(PHASES) + 4) + "|")
+    print(f"| network | pixels | {' | '.join(PHASES)} | all |")
+    print("|---" * (len(PHASES) + 3) + "|")
     with tempfile.TemporaryDirectory() as folder:
         picture = _disc(Path(folder) / "disc.png")
         for name, network in networks.items():
             placed(network, device).eval()
             forward = Captured(network) if device.type == "cuda" else None
-            predictor = Predictor(network, part_mask=part_mask, forward=forward)
+            predictor = Predictor(network, forward=forward)
             runs = [_one_drag(predictor, picture) for _ in range(args.runs + 2)][2:]
             medians = {phase: statistics.median(run[phase] for run in runs) for phase in PHASES}
             total = statistics.median(sum(run.values()) for run in runs)
-            pull = statistics.median(sum(run[phase] for phase in AFTER_A_PULL) for run in runs)
             cells = [f"{medians[phase]:.3f}" for phase in PHASES]
             size = network.config.input_size
-            print(f"| {name} | {size} | {' | '.join(cells)} | {total:.3f} | {pull:.3f} |")
+            print(f"| {name} | {size} | {' | '.join(cells)} | {total:.3f} |")
     print(
-        f"| PartRM, as published, on its authors' GPU | 256 |{' |' * len(PHASES)} {PUBLISHED_S} | |"
+        f"| PartRM, as published, on its authors' GPU | 256 |{' |' * len(PHASES)} {PUBLISHED_S} |"
     )
-
-
-class _NeverRefused:
-    """What a source of masks takes its time for; whether it finds a part on a disc is no matter."""
-
-    def __init__(self, source: PartMask) -> None:
-        self.source = source
-
-    def __call__(
-        self, picture: UInt8[np.ndarray, "H W 4"], start: Float[np.ndarray, "2"]
-    ) -> Bool[np.ndarray, "H W"]:
-        with contextlib.suppress(DragError):
-            self.source(picture, start)
-        return np.asarray(picture[..., 3] > 0)
 
 
 def _one_drag(predictor: Predictor, picture: Path) -> dict[str, float]:
