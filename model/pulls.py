@@ -113,6 +113,18 @@ def pulled_motion(
     return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])
 
 
+def missed_share(motion: Float[Tensor, "7"], drags: Pulls) -> float:
+    """By how much of their way a motion misses the ends of one or more drags, in the picture: the
+    root of the mean square of the one over that of the other."""
+    w, *axis = motion.double().tolist()[:4]
+    moved = Rotation.from_quat([*axis, w]).apply(drags.point) + motion[4:].double().cpu().numpy()
+    start, there = (
+        project(points, drags.camera_to_world, drags.intrinsics)[0]
+        for points in (drags.point, moved)
+    )
+    return float(np.linalg.norm(there - drags.end) / np.linalg.norm(start - drags.end))
+
+
 def _evenly(weight: Float[np.ndarray, "N"], count: int) -> Int[np.ndarray, "count"]:
     """As many of these in turn, each as often as its weight has it."""
     up_to = np.cumsum(weight)

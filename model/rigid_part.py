@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from model.pulls import Pulls, pulled_motion
+from model.pulls import Pulls, missed_share, pulled_motion
 from model.splatter import moved_by, turned
 
 Rigid = Literal["auto", "always", "never"]
@@ -25,6 +25,7 @@ SURE = 5  # drags from which on what is held together is closer to the truth tha
 STIRRED = 0.01  # world units: what goes less far stays
 CLOSE = 0.05  # world units: what misses its place by as much counts 1/e
 ROUNDS = 5
+MISSED = 0.2  # of the way of drags: a motion that misses their ends by more is not the part's
 FEWEST = 16  # Gaussians, opaque ones, that make a part
 
 
@@ -50,7 +51,8 @@ def find_rigid_part(
 ) -> RigidPart | None:
     """The rigid motion that most of what moved has made (Kabsch 1976, each round weighted by how
     well the last one fits), corrected by drags, and what goes along: all that comes nearer to where
-    it would be then than to where it was. None if hardly anything moved.
+    it would be then than to where it was. None if hardly anything moved, or if no one motion takes
+    the drags to their ends: a wrong one, sharp, is worse than a blur.
 
     Args:
         before, after: the same Gaussians, as in `splatter.gaussians_of_splatter`.
@@ -71,6 +73,8 @@ def find_rigid_part(
     weight = opaque * distance * (missed < distance)
     if drags is not None and len(drags.point) and float(weight.sum()) > 0:
         motion = pulled_motion(motion, here, there, weight, drags)
+        if missed_share(motion, drags) > MISSED:
+            return None
         missed = (_moved(here, motion) - there).norm(dim=-1)
     members = (missed < distance) & (distance > STIRRED)
     return RigidPart(motion.to(before.dtype), members)

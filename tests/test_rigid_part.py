@@ -121,6 +121,16 @@ def test_a_hinge_that_goes_along_none_is_found_too(before: Tensor) -> None:
     assert part is not None and torch.allclose(part.motion, ASKEW, atol=0.02)
 
 
+def test_what_no_one_motion_does_is_no_part(before: Tensor) -> None:
+    """Two doors that open, each its own way, say."""
+    after = after_the_drag(before, 0.01)
+    drags = true_drags(before, MOTION, 10)
+    start, _ = project(drags.point, drags.camera_to_world, drags.intrinsics)
+    drags.end[::2] = 2 * start[::2] - drags.end[::2]
+    assert find_rigid_part(before, after, drags) is None
+    assert held_together(before, after, drags)[0] is after
+
+
 def test_drags_pull_at_the_surface_that_their_start_shows(before: Tensor) -> None:
     cameras = torch.from_numpy(rig("ring").camera_to_world[[0, 3]]).float()[None]
     lens = torch.from_numpy(rig("ring").intrinsics(64)).float()[None]
