@@ -8,6 +8,7 @@ drags say exactly what a blur says roughly: the motion takes their points to whe
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -42,8 +43,8 @@ class RigidPart(NamedTuple):
 
 
 def holds_together(rigid: Rigid, drags: int) -> bool:
-    """Whether what moves is held together, where so many drags are given."""
-    return rigid == "always" or (rigid == "auto" and drags >= SURE)
+    """Whether what moves is held together, where so many drags are given: never where none is."""
+    return drags >= {"auto": SURE, "always": 1, "never": math.inf}[rigid]
 
 
 def find_rigid_part(

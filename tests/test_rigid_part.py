@@ -10,7 +10,14 @@ from torch import Tensor
 from datagen.cameras import project, rig
 from model.pulls import Pulls, pulls
 from model.rendering import render
-from model.rigid_part import RigidPart, find_rigid_part, held_together
+from model.rigid_part import (
+    SURE,
+    Rigid,
+    RigidPart,
+    find_rigid_part,
+    held_together,
+    holds_together,
+)
 from model.splatter import moved_by
 from model.views import Views
 
@@ -129,6 +136,12 @@ def test_what_no_one_motion_does_is_no_part(before: Tensor) -> None:
     drags.end[::2] = 2 * start[::2] - drags.end[::2]
     assert find_rigid_part(before, after, drags) is None
     assert held_together(before, after, drags)[0] is after
+
+
+@pytest.mark.parametrize(("rigid", "fewest"), [("auto", SURE), ("always", 1), ("never", None)])
+def test_so_many_drags_hold_together_what_they_move(rigid: Rigid, fewest: int | None) -> None:
+    held = [drags for drags in range(SURE + 2) if holds_together(rigid, drags)]
+    assert held == ([] if fewest is None else list(range(fewest, SURE + 2)))
 
 
 def test_drags_pull_at_the_surface_that_their_start_shows(before: Tensor) -> None:
