@@ -400,6 +400,7 @@ def test_the_program_writes_tables_pictures_and_videos(
     assert lines[:5] == ["# Evaluation", "", "```sh", found["command"], "```"]
     assert (out / "results.md").read_text() in printed and "HED" not in printed
     assert f"{found['rows'][0]['changed']['psnr']:.2f}" in printed
+    assert "held together" not in printed  # one drag is given
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 192 and sheet.height > 2 * 192
         yellow = (np.array(sheet) == (255, 225, 0)).all(axis=-1)
@@ -478,7 +479,7 @@ def test_one_table_of_several_views_and_drags(
     for sample in found["samples"]:
         assert [sample["rows"][row["label"]]["drags"] for row in models] == [1, 10, 1, 10]
     text = (tmp_path / "out" / "results.md").read_text()
-    assert "1 or 4 input view(s), up to 1 or 10 drag(s)" in text
+    assert "1 or 4 input view(s), up to 1 or 10 drag(s); what 5 drags or more move is held" in text
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
         assert 4 * 192 < sheet.width < 6 * 192  # source, prediction, truth, error: no more
 
