@@ -1,5 +1,5 @@
-"""`python -m datagen`: make sample objects, build shards of objects, look at them, check them,
-pack them."""
+"""`python -m datagen`: make sample objects, mix objects, build shards of them, look at those, check
+them, pack them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from datagen.blender import BlenderError
 from datagen.build import Build, BuildError, Executor, build
 from datagen.cameras import RigName
 from datagen.inspection import contact_sheet, summary, text
+from datagen.mixing import Part, mix, parts_of
+from datagen.object_ids import copy_id
 from datagen.packing import pack, report
 from datagen.pool import Limits, WorkerLost
 from datagen.render_settings import PRESETS, Denoiser, Device, Light
@@ -23,7 +25,8 @@ from datagen.renderer import RendererName
 from datagen.samples import CATEGORIES, KINDS, write_sample
 from datagen.shard_maker import Sampling
 from datagen.shards import ShardError, open_shards, read_manifest
-from datagen.states import Scheme
+from datagen.source import ObjectError, find_objects
+from datagen.states import Scheme, object_rng
 from datagen.verification import verify_file, verify_folder
 
 GENERATED = Path("data/generated")
@@ -192,6 +195,46 @@ class ObjectsCommand:
 
 
 @dataclass(frozen=True)
+class MixCommand:
+    """Write objects, some of whose parts are those of others, made to fit: more things of few.
+
+    Mix objects to train on among themselves alone: a mix holds parts of other objects than the one
+    that its id names.
+    """
+
+    objects: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Object folders, zips, or folders of either, as PartNet-Mobility ships them."""
+    out: Path = GENERATED / "mixed"
+    """Folder for the object folders, named by object and seed."""
+    count: int = 1
+    """Mixes of each object."""
+    share: float = 0.6
+    """How many of an object's parts are replaced, of those that another part fits for."""
+    seed: int = 0
+    """The first mixes' seed; the others follow."""
+
+    def run(self) -> int:
+        if not 0 < self.share <= 1:
+            raise BuildError(f"--share {self.share}: above 0, up to 1")
+        hosts: list[list[Part]] = []
+        failed = 0
+        for path in find_objects(list(self.objects)):
+            try:
+                hosts.append(parts_of(path))
+            except ObjectError as error:
+                failed += 1
+                print(f"left out: {error}", file=sys.stderr)
+        spare = [part for parts in hosts for part in parts]
+        for parts in filter(None, hosts):
+            for seed in range(self.seed, self.seed + self.count):
+                object_id = parts[0].obj.id
+                rng = object_rng(seed, object_id, "mix")
+                made = mix(parts, spare, self.share, copy_id(object_id, seed), self.out, rng)
+                print(made or f"{object_id}, seed {seed}: no part replaced")
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True)
 class InspectCommand:
     """Say what shards hold, and draw a contact sheet: views by states, with drags."""
 
@@ -299,6 +342,7 @@ def main() -> int:
         {
             "build": BuildCommand,
             "objects": ObjectsCommand,
+            "mix": MixCommand,
             "inspect": InspectCommand,
             "verify": VerifyCommand,
             "pack": PackCommand,
@@ -308,7 +352,7 @@ def main() -> int:
     )
     try:
         return int(command.run())
-    except (BuildError, ShardError, BlenderError, WorkerLost, OSError) as error:
+    except (BuildError, ObjectError, ShardError, BlenderError, WorkerLost, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

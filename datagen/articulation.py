@@ -30,7 +30,8 @@ class MeshReference:
     Attributes:
         name: the part's name in the URDF, such as `door_frame-4`; empty for collision meshes.
         file: path inside the object, as the URDF spells it.
-        origin: [4, 4] mesh frame to link frame; it may stretch the mesh (datagen.stretching).
+        origin: [4, 4] mesh frame to link frame; it may stretch the mesh (a URDF's scale,
+            datagen.stretching) and mirror it.
     """
 
     name: str

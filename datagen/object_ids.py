@@ -11,5 +11,5 @@ def copy_id(object_id: str, seed: int) -> str:
 
 
 def original_id(object_id: str) -> str:
-    """The id of the object that a copy was made of; of one that is no copy, its own."""
-    return re.sub(r"-\d+$", "", object_id)
+    """The id of the object that a copy, or a copy of a copy, was made of; its own if it is none."""
+    return re.sub(r"(-\d+)+$", "", object_id)

@@ -170,13 +170,21 @@ def _origin(files: ObjectFiles, element: Element) -> Float[np.ndarray, "4 4"]:
     return pose
 
 
+def _scale(files: ObjectFiles, mesh: Element, within: Element) -> Float[np.ndarray, "4 4"]:
+    """The `scale` of a mesh along its axes; negative ones mirror it."""
+    factors = _numbers(files, mesh.get("scale", "1 1 1"), 3, within, "mesh scale")
+    if not factors.all():
+        raise ObjectError(files.id, URDF, "a mesh's scale is 0 along an axis", _where(within))
+    return np.diag([*factors, 1.0])
+
+
 def _read_link(files: ObjectFiles, element: Element, name: str, semantic: str) -> Link:
     def meshes(tag: str) -> tuple[MeshReference, ...]:
         return tuple(
             MeshReference(
                 e.get("name", ""),
                 _attribute(files, mesh, "filename", within=element),
-                _origin(files, e),
+                _origin(files, e) @ _scale(files, mesh, within=element),
             )
             for e in element.findall(tag)
             for mesh in e.findall("geometry/mesh")

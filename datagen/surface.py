@@ -66,10 +66,12 @@ def read_surface(files: ObjectFiles, obj: ArticulatedObject, max_faces: int = MA
             slots = np.array(
                 [materials.setdefault(m, len(materials)) for m in _materials(files, visual, mesh)]
             )
-            triangles = transform(visual.origin, mesh.positions[mesh.corners[..., 0]])
             to_mesh = np.linalg.inv(visual.origin[:3, :3])  # how normals turn where it stretches
-            normals = _corner_values(mesh.normals, mesh.corners[..., 2]) @ to_mesh
-            uvs = _corner_values(mesh.uvs, mesh.corners[..., 1])
+            mirrored = np.linalg.det(to_mesh) < 0
+            corners = mesh.corners[:, ::-1] if mirrored else mesh.corners  # fronts stay in front
+            triangles = transform(visual.origin, mesh.positions[corners[..., 0]])
+            normals = _corner_values(mesh.normals, corners[..., 2]) @ to_mesh
+            uvs = _corner_values(mesh.uvs, corners[..., 1])
             links = np.full(len(triangles), index)
             pieces.append((triangles, normals, uvs, links, slots[mesh.face_material]))
     if not pieces:
