@@ -216,6 +216,8 @@ class MixCommand:
     def run(self) -> int:
         if not 0 < self.share <= 1:
             raise BuildError(f"--share {self.share}: above 0, up to 1")
+        if not self.objects:
+            raise BuildError("no objects to mix: name their folders or zips")
         hosts: list[list[Part]] = []
         failed = 0
         for path in find_objects(list(self.objects)):
@@ -225,7 +227,7 @@ class MixCommand:
                 failed += 1
                 print(f"left out: {error}", file=sys.stderr)
         spare = [part for parts in hosts for part in parts]
-        for parts in filter(None, hosts):
+        for parts in filter(None, hosts):  # what moves nothing has none
             for seed in range(self.seed, self.seed + self.count):
                 object_id = parts[0].obj.id
                 rng = object_rng(seed, object_id, "mix")

@@ -19,8 +19,10 @@ from model.views import Views
 NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
 DRAWN = 100  # Gaussians, the likelier the more they count, that are weighed against drags
 ROUGH = 0.3  # world units: how far off a Gaussian may be, for one ..
-EXACT = 0.003  # .. of the picture that a drag's end is missed by, ..
-DEPTH = 0.05  # .. and for one of these world units that its start lies nearer, or farther
+EXACT = (0.1, 0.03, 0.01, 0.003, 0.001)  # .. of one of these shares of the picture that the end
+# of a drag is missed by, ..
+VAGUE = 0.1  # .. for so much less of all this, for each drag, were ends an e-th as exact, ..
+DEPTH = 0.1  # .. and for one of these world units that a drag's start lies nearer, or farther
 SCREW = 0.005  # radians times world units along their axis: of hinges and sliders one is 0
 ALONG = 3  # times as badly as any other may a joint fit that goes along an axis of the world
 STEP = 1e-6  # of the differences that slopes are made of
@@ -46,6 +48,14 @@ class Pulls(NamedTuple):
     camera_to_world: Float[np.ndarray, "4 4"]
     intrinsics: Float[np.ndarray, "3 3"]
     size: int
+
+
+class Fit(NamedTuple):
+    """A change of `Errors`, how much farther away drags start, and what is missed at that."""
+
+    cost: float
+    change: Float[np.ndarray, "6"]
+    farther: Float[np.ndarray, "D"]
 
 
 def pulls(
@@ -81,7 +91,8 @@ def pulled_motion(
 ) -> Float[Tensor, "7"]:
     """The motion of a hinge or a slider near this one that brings the points of drags to their
     ends, and Gaussians, which together count as much as one, near to where they went. How far away
-    the drags' points are is known roughly, and found along with it. Joints of most things go along,
+    the drags' points are is known roughly, and found along with it. How exact their ends are is
+    not known: a hand's are not, and tell it by not going together. Joints of most things go along,
     or about, an axis of the world in which they stand upright: one that does is taken unless it
     fits far worse than any other.
 
@@ -97,17 +108,19 @@ def pulled_motion(
     w, *axis = motion.tolist()[:4]
     turn = Rotation.from_quat([*axis, w])
     shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
-    start = np.concatenate([turn.as_rotvec(), shift])
-    errors = _errors(x, y, centre, drags)
-
-    def best(free: Float[np.ndarray, "6 f"]) -> tuple[float, Float[np.ndarray, "6"]]:
-        return _best(errors, start, len(drags.point), free)
-
+    count = len(drags.point)
+    begin = Fit(math.inf, np.concatenate([turn.as_rotvec(), shift]), np.zeros(count))
+    fits: dict[float, Fit] = {}
+    for exact in EXACT:  # each from the one before, which is near
+        errors = _errors(x, y, centre, drags, exact)
+        begin = fits[exact] = _best(errors, begin, np.eye(6))
+    exact = min(EXACT, key=lambda exact: fits[exact].cost + VAGUE * count * math.log(exact))
+    errors, other = _errors(x, y, centre, drags, exact), fits[exact]
     turns, shifts = np.eye(6)[:, :3], np.eye(6)[:, 3:]
     hinges = [np.column_stack([turns[:, i], np.delete(shifts, i, axis=1)]) for i in range(3)]
-    along = min(map(best, [*hinges, *shifts.T[..., None]]), key=lambda fit: fit[0])
-    other = best(np.eye(6))
-    _, found = along if along[0] <= ALONG * other[0] else other
+    joints = [*hinges, *shifts.T[..., None]]
+    along = min((_best(errors, other, free) for free in joints), key=lambda fit: fit.cost)
+    found = (along if along.cost <= ALONG * other.cost else other).change
     turn = Rotation.from_rotvec(found[:3])
     *axis, w = turn.as_quat(canonical=True)
     return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])
@@ -136,9 +149,11 @@ def _errors(
     y: Float[np.ndarray, "n 3"],
     centre: Float[np.ndarray, "3"],
     drags: Pulls,
+    exact: float,
 ) -> Errors:
-    """How far from where they went Gaussians are, and drags from their ends; how far a motion is
-    from a hinge's or a slider's; and the guesses themselves, which are to be small."""
+    """How far from where they went Gaussians are, and drags from their ends, for one of this share
+    of the picture; how far a motion is from a hinge's or a slider's; and the guesses themselves,
+    which are to be small."""
     rays = drags.point - drags.camera_to_world[:3, 3]
     rays *= DEPTH / np.linalg.norm(rays, axis=1, keepdims=True)
 
@@ -153,17 +168,15 @@ def _errors(
         rough = (moved(x) - y) / (ROUGH * math.sqrt(len(x)))
         points = moved(drags.point + farther[:, :, None] * rays)
         pixels, _ = project(points, drags.camera_to_world, drags.intrinsics)
-        exact = (pixels - drags.end) / drags.size / EXACT
+        ends = (pixels - drags.end) / drags.size / exact
         screw = (change[:, :3] * change[:, 3:]).sum(axis=1, keepdims=True) / SCREW
-        return np.hstack([*(e.reshape(len(change), -1) for e in (rough, exact)), screw, farther])
+        return np.hstack([*(e.reshape(len(change), -1) for e in (rough, ends)), screw, farther])
 
     return errors
 
 
-def _best(
-    errors: Errors, start: Float[np.ndarray, "6"], drags: int, free: Float[np.ndarray, "6 f"]
-) -> tuple[float, Float[np.ndarray, "6"]]:
-    """The change that misses least of those that these columns span, and by how much."""
+def _best(errors: Errors, begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
+    """What misses least of the changes that these columns span, looked for from another one on."""
     columns = free.shape[1]
 
     def missed(unknown: Float[np.ndarray, "K f_D"]) -> Float[np.ndarray, "K E"]:
@@ -175,9 +188,9 @@ def _best(
 
     found = least_squares(
         lambda unknown: missed(unknown[None])[0],
-        np.concatenate([free.T @ start, np.zeros(drags)]),
+        np.concatenate([free.T @ begin.change, begin.farther]),
         slopes,
         loss="soft_l1",
         max_nfev=60,
     )
-    return found.cost, free @ found.x[:columns]
+    return Fit(found.cost, free @ found.x[:columns], found.x[columns:])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import model.pulls
 from datagen.cameras import project, rig
 from model.pulls import Pulls, pulls
 from model.rendering import render
@@ -108,6 +109,20 @@ def test_drags_correct_a_motion_though_it_is_not_known_how_far_away_they_start(
     away = np.random.default_rng(0).uniform(-0.05, 0.05, (10, 1))
     part = find_rigid_part(before, after, drags._replace(point=drags.point + away * rays))
     assert part is not None and off(part, before) < 0.06
+
+
+def test_drags_that_a_hand_drew_are_not_obeyed_to_the_pixel(
+    before: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = after_the_drag(before, 0.01)
+    drags = true_drags(before, MOTION, 5)
+    shaken = np.random.default_rng(1).normal(0, 0.02 * drags.size, drags.end.shape)
+    drags = drags._replace(end=drags.end + shaken)
+    part = find_rigid_part(before, after, drags)
+    monkeypatch.setattr(model.pulls, "EXACT", (0.001,))
+    obedient = find_rigid_part(before, after, drags)
+    assert part is not None and obedient is not None
+    assert off(part, before) < 0.05 < off(obedient, before)
 
 
 def test_a_hinge_is_taken_to_go_along_an_axis_of_the_world_where_that_may_be(
