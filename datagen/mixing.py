@@ -23,7 +23,7 @@ from datagen.articulation import (
     MeshReference,
     link_poses,
 )
-from datagen.obj_mesh import parse_mtl, parse_obj
+from datagen.obj_mesh import MeshError, parse_mtl, parse_obj
 from datagen.partnet import URDF, read_object
 from datagen.source import ObjectFiles
 from datagen.surface import read_surface
@@ -197,22 +197,27 @@ def _copy_meshes(
 
 
 def _copy_mesh(files: ObjectFiles, mesh: MeshReference, folder: Path) -> None:
-    if (folder / mesh.file).exists() or not _copy(files, mesh.file, folder):
+    found = files.find(mesh.file)
+    if found is None or (folder / found).exists():
         return
+    _copy(files, found, folder)
     beside = PurePosixPath(mesh.file).parent
-    for library in parse_obj((folder / mesh.file).read_bytes()).libraries:
-        if _copy(files, str(beside / library), folder):
-            for material in parse_mtl((folder / beside / library).read_bytes()).values():
+    try:
+        for library in parse_obj(files.read(found)).libraries:
+            found = _copy(files, str(beside / library), folder)
+            for material in parse_mtl(files.read(found)).values() if found else ():
                 if material.texture:
                     _copy(files, str(beside / material.texture), folder)
+    except MeshError:
+        return  # of a piece to collide with, as all others were read; readers of those note it
 
 
-def _copy(files: ObjectFiles, name: str, folder: Path) -> bool:
-    """Write a file of an object below a folder, if there is one."""
+def _copy(files: ObjectFiles, name: str, folder: Path) -> str | None:
+    """Write a file of an object below a folder, and return what it is called there, if there is
+    one."""
     found = files.find(name)
-    if found is None:
-        return False
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(files.read(found))
-    return True
+    if found is not None:
+        path = folder / found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(files.read(found))
+    return found

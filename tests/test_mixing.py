@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from objects import BODY, CABINET, DOOR, Part, object_files, write_folder
+from objects import BODY, CABINET, DOOR, Part, edit, object_files, write_folder
 
 from datagen.__main__ import MixCommand
 from datagen.articulation import ArticulatedObject, link_poses
@@ -81,6 +81,20 @@ def test_what_is_something_else_moves_otherwise_or_would_be_distorted_does_not_f
     (slot,) = (p for p in parts_of(folder / "1000") if p.link.semantic == "door")
     assert placement(slot, parts_of(folder / "2000")[0]) is not None
     assert placement(slot, parts_of(tmp_path / "3000")[0]) is None
+
+
+def test_files_are_found_as_the_object_spells_them_and_broken_pieces_come_along(folder, tmp_path):
+    mesh = '<mesh filename="textured_objs/part-1.obj"/>'
+    files = edit(object_files((BODY, SLAB)), "mobility.urdf", mesh, mesh.replace("/part", "\\PART"))
+    collision = mesh.replace("part-1", "broken")
+    files = edit(files, "mobility.urdf", f"<geometry>{mesh}", f"<geometry>{collision}")
+    files["textured_objs/broken.obj"] = b"v 0 0 0\nf 1 2 9\n"
+    write_folder(folder / "2000", files)
+    MixCommand((folder,), tmp_path / "out", share=1.0).run()
+    _, surface = read(tmp_path / "out" / "1000-0")
+    door = box(surface, 2)
+    np.testing.assert_allclose(door, box(read(folder / "1000")[1], 2), atol=1e-9)
+    assert (tmp_path / "out/1000-0/2000/textured_objs/broken.obj").exists()
 
 
 def test_an_object_alone_is_not_mixed(tmp_path, capsys):
