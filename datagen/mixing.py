@@ -38,13 +38,13 @@ class Part:
     """What one joint moves, without what hangs on it.
 
     Attributes:
-        files, obj: where it is from.
+        path, obj: where it is from. Files are not kept open: thousands would be.
         joint: moves it.
         turn: [3, 3] rotation of its link's frame at rest, to the object's.
         low, high: [3] the corners of its box in the link's frame, PartNet units.
     """
 
-    files: ObjectFiles = field(repr=False)
+    path: Path
     obj: ArticulatedObject = field(repr=False)
     joint: Joint
     turn: Float[np.ndarray, "3 3"] = field(repr=False)
@@ -85,7 +85,7 @@ def parts_of(path: Path) -> list[Part]:
         points = surface.triangles[surface.link == joint.child].reshape(-1, 3)
         if len(points):
             turn = poses[joint.child, :3, :3]
-            parts.append(Part(files, obj, joint, turn, points.min(axis=0), points.max(axis=0)))
+            parts.append(Part(path, obj, joint, turn, points.min(axis=0), points.max(axis=0)))
     return parts
 
 
@@ -140,7 +140,7 @@ def mix(
     Raises:
         ObjectError: a file cannot be read.
     """
-    files, obj = host[0].files, host[0].obj
+    files, obj = ObjectFiles(host[0].path), host[0].obj
     urdf: Element = defusedxml.ElementTree.fromstring(files.read(URDF), forbid_dtd=True)
     folder, taken = out / name, {}
     for slot in host:
@@ -155,7 +155,8 @@ def mix(
         element = next(e for e in urdf.findall("link") if e.get("name") == slot.link.name)
         _replace_meshes(element, other, place)
         taken[slot.link.name] = f"{other.obj.id}/{other.link.name}"
-        _copy_meshes(other.files, other.obj, [other.joint.child], folder / other.obj.id)
+        source = ObjectFiles(other.path)
+        _copy_meshes(source, other.obj, [other.joint.child], folder / other.obj.id)
     if not taken:
         return None
     kept = [i for i, link in enumerate(obj.links) if link.name not in taken]
