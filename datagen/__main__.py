@@ -1,5 +1,5 @@
-"""`python -m datagen`: make sample objects, mix objects, build shards of them, look at those, check
-them, pack them."""
+"""`python -m datagen`: make sample objects, mix objects, adopt meshes, build shards, look at those,
+check them, pack them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from datagen.adopting import adopt
 from datagen.blender import BlenderError
 from datagen.build import Build, BuildError, Executor, build
 from datagen.cameras import RigName
@@ -237,6 +238,52 @@ class MixCommand:
 
 
 @dataclass(frozen=True)
+class AdoptCommand:
+    """Write objects made of meshes in which nothing moves: some of their pieces are given a hinge
+    or a slider, by guess. More things to learn from, where there are few articulated ones.
+    """
+
+    meshes: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """OBJ files, y up, with materials and pictures beside them, or folders to search for them."""
+    out: Path = GENERATED / "adopted"
+    """Folder for the object folders, named by mesh and seed."""
+    count: int = 1
+    """Objects of each mesh."""
+    parts: int = 3
+    """The most parts that an object is given."""
+    seed: int = 0
+    """The first objects' seed; the others follow."""
+
+    def run(self) -> int:
+        if self.parts < 1:
+            raise BuildError(f"--parts {self.parts}: 1 or more")
+        found: list[Path] = []
+        for path in self.meshes:
+            inside = (p for p in path.rglob("*") if p.suffix.lower() == ".obj")
+            found += sorted(inside) if path.is_dir() else [path]
+        if not found:
+            raise BuildError("no meshes to adopt: name OBJ files, or folders that hold some")
+        named = {mesh.stem: mesh for mesh in found}
+        for mesh in found:
+            if named[mesh.stem] != mesh:
+                raise BuildError(
+                    f"{mesh} and {named[mesh.stem]} would be objects of one name: rename one, or "
+                    "adopt them into folders of their own"
+                )
+        failed = 0
+        for mesh in found:
+            for seed in range(self.seed, self.seed + self.count):
+                try:
+                    rng = object_rng(seed, mesh.stem, "adopt")
+                    made = adopt(mesh, copy_id(mesh.stem, seed), self.out, self.parts, rng)
+                    print(made or f"{mesh}, seed {seed}: no piece of it would do for a part")
+                except (ObjectError, OSError) as error:
+                    failed += 1
+                    print(f"left out: {error}", file=sys.stderr)
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True)
 class InspectCommand:
     """Say what shards hold, and draw a contact sheet: views by states, with drags."""
 
@@ -345,6 +392,7 @@ def main() -> int:
             "build": BuildCommand,
             "objects": ObjectsCommand,
             "mix": MixCommand,
+            "adopt": AdoptCommand,
             "inspect": InspectCommand,
             "verify": VerifyCommand,
             "pack": PackCommand,

@@ -76,6 +76,7 @@ class ObjMesh:
         normals: [N, 3].
         corners: [F, 3, 3] indices of each corner's position, uv and normal.
         face_material: [F] index into `materials`.
+        face_group: [F] a number for each group or object of the file (`g`, `o`).
         materials: names, as `usemtl` gives them.
         libraries: MTL files, as `mtllib` gives them.
     """
@@ -85,6 +86,7 @@ class ObjMesh:
     normals: Float[np.ndarray, "N 3"] = field(repr=False)
     corners: Int[np.ndarray, "F 3 3"] = field(repr=False)
     face_material: Int[np.ndarray, "F"] = field(repr=False)
+    face_group: Int[np.ndarray, "F"] = field(repr=False)
     materials: tuple[str, ...]
     libraries: tuple[str, ...]
 
@@ -100,9 +102,11 @@ def parse_obj(data: bytes, max_faces: int = MAX_FACES) -> ObjMesh:
     rows: dict[bytes, list[bytes]] = {b"v": [], b"vt": [], b"vn": [], b"f": []}
     row_lines: dict[bytes, list[int]] = {key: [] for key in rows}
     material_of_face: list[int] = []
+    group_of_face: list[int] = []
     materials: dict[str, int] = {}
+    groups: dict[bytes, int] = {b"": 0}
     libraries: list[str] = []
-    current = -1
+    current, group = -1, 0
     for number, line in enumerate(data.split(b"\n"), start=1):
         key, rest = _key_and_rest(line)
         if key in rows:
@@ -112,10 +116,13 @@ def parse_obj(data: bytes, max_faces: int = MAX_FACES) -> ObjMesh:
                 if current < 0:
                     current = materials.setdefault("", 0)
                 material_of_face.append(current)
+                group_of_face.append(group)
                 if len(material_of_face) > max_faces:
                     raise _too_many(max_faces, number)
         elif key == b"usemtl":
             current = materials.setdefault(rest.decode(errors="replace"), len(materials))
+        elif key in (b"g", b"o"):
+            group = groups.setdefault(rest, len(groups))
         elif key == b"mtllib":
             libraries.append(rest.decode(errors="replace"))
     arrays = {
@@ -129,6 +136,7 @@ def parse_obj(data: bytes, max_faces: int = MAX_FACES) -> ObjMesh:
         arrays[b"vn"],
         corners,
         np.array(material_of_face, int)[face_of_triangle],
+        np.array(group_of_face, int)[face_of_triangle],
         tuple(materials),
         tuple(libraries),
     )

@@ -148,7 +148,7 @@ class Visit:
             False,
             hint=f"Pulls add up: the more of a part, the truer; from {SURE} on it is held together",
         )
-        self.several.on_update(lambda event: self._pull_anew() if event.client else None)
+        self.several.on_update(lambda event: self._pull_last() if event.client else None)
         masks = self.page.predictor.part_mask is not None
         self.spread = gui.add_checkbox(
             "Whole part",
@@ -202,6 +202,11 @@ class Visit:
         if event.phase == "end":
             self.pulled = [*pulled, self.picture.given(drag).ravel().tolist()]
             await asyncio.get_running_loop().run_in_executor(None, self._pull_anew)
+
+    def _pull_last(self) -> None:
+        """If pulls no longer add up, let the last of several alone count."""
+        if not self.several.value and len(self.pulled) > 1:
+            self._pull_anew()
 
     def _pull_anew(self) -> None:
         """Pull as far as the mouse went."""
