@@ -9,6 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from datagen.articulation import ArticulatedObject
+from datagen.partnet import read_object
+from datagen.source import ObjectFiles
+from datagen.surface import Surface, read_surface
+
 Vector = tuple[float, float, float]
 Files = dict[str, bytes]
 
@@ -125,3 +130,10 @@ def write_zip(path: Path, files: Files, folder: str = "1000/") -> Path:
         for name, data in files.items():
             archive.writestr(folder + name, data)
     return path
+
+
+def read(path: Path) -> tuple[ArticulatedObject, Surface]:
+    """The object at `path`, and its surface."""
+    files = ObjectFiles(path)
+    obj = read_object(files)
+    return obj, read_surface(files, obj)

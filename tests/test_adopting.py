@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from objects import read
 from PIL import Image
 
 from datagen.__main__ import AdoptCommand
 from datagen.adopting import given_joint
 from datagen.articulation import ArticulatedObject, link_poses
 from datagen.build import BuildError
-from datagen.partnet import read_object
-from datagen.source import ObjectFiles
-from datagen.surface import Surface, read_surface
+from datagen.surface import Surface
 
 FACES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 CARCASS = ((-3, 0, -2), (3, 8, 1.8))
@@ -48,12 +47,6 @@ def cupboard(tmp_path: Path) -> Path:
     (folder / "cupboard.mtl").write_text(materials)
     Image.new("RGB", (4, 4), "brown").save(folder / "maps" / "wood.png")
     return folder / "cupboard.obj"
-
-
-def read(path: Path) -> tuple[ArticulatedObject, Surface]:
-    files = ObjectFiles(path)
-    obj = read_object(files)
-    return obj, read_surface(files, obj)
 
 
 def at_rest(obj: ArticulatedObject, surface: Surface) -> np.ndarray:

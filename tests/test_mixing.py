@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from objects import BODY, CABINET, DOOR, Part, edit, object_files, write_folder
+from objects import BODY, CABINET, DOOR, Part, edit, object_files, read, write_folder
 
 from datagen.__main__ import MixCommand
-from datagen.articulation import ArticulatedObject, link_poses
+from datagen.articulation import link_poses
 from datagen.mixing import parts_of, placement
-from datagen.partnet import read_object
-from datagen.source import ObjectFiles
-from datagen.surface import Surface, face_normals, read_surface
+from datagen.surface import Surface, face_normals
 
 SLAB = Part(
     "door", (-0.6, -0.3, 0), (0, 0.3, 0.06), "revolute", (0, 1, 0), (0.3, 0, 0.45), (0, 1)
@@ -23,12 +21,6 @@ def folder(tmp_path: Path) -> Path:
     write_folder(tmp_path / "objects" / "1000", object_files(CABINET))
     write_folder(tmp_path / "objects" / "2000", object_files((BODY, SLAB)))
     return tmp_path / "objects"
-
-
-def read(path: Path) -> tuple[ArticulatedObject, Surface]:
-    files = ObjectFiles(path)
-    obj = read_object(files)
-    return obj, read_surface(files, obj)
 
 
 def box(surface: Surface, link: int) -> np.ndarray:
