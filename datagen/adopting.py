@@ -209,6 +209,7 @@ def _write(
     """Write meshes and URDF of an object; its body is the last link, and moves with nothing."""
     meshes = folder / "textured_objs"
     meshes.mkdir(parents=True, exist_ok=True)
+    _copy_materials(path, mesh, meshes)
     robot = Element("robot", name=f"partnet_{folder.name}")
     SubElement(robot, "link", name="base")
     body = len(links) - 1
@@ -237,7 +238,6 @@ def _write(
     (folder / URDF).write_bytes(tostring(robot, xml_declaration=True, encoding="utf-8") + b"\n")
     meta = {"model_cat": "Adopted", "anno_id": folder.name, "made_of": path.name}
     (folder / "meta.json").write_text(json.dumps(meta) + "\n")
-    _copy_materials(path, mesh, meshes)
 
 
 def _obj(mesh: ObjMesh, faces: Bool[np.ndarray, "F"]) -> str:

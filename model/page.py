@@ -221,6 +221,7 @@ class Visit:
         scene, pulled, far = self.scene, self.pulled, float(self.far.value)
         if scene is None or not pulled:
             return
+        moved = ""
         if far > 0 and far not in self.states:
             self._tell("Moving …")
             began = time.perf_counter()
@@ -241,20 +242,21 @@ class Visit:
                 return  # another picture or pull came meanwhile
             self.states[far] = dragged
             self._draw_arrows(dragged.drags * CANVAS / len(scene.picture.pixels))
-            self._tell(
+            moved = (
                 f"**Moved** in {time.perf_counter() - began:.2f} s "
                 f"(drags: {len(dragged.drags)}, Gaussians: {len(dragged.after):,}).\n\n"
                 "Orbit with the mouse; *Picture* lets you pull again."
             )
         self.far.disabled = self.download.disabled = False
         self._show("After")
+        if moved:
+            self._tell(moved)
 
     def _show(self, shown: Shown) -> None:
         """Let the picture be seen and pulled at, or the object, before or after."""
         if self.scene is None:
             return
         if shown == "After" and not self.pulled:
-            self._tell(WELCOME)
             shown = "Picture"
         self.shown = shown
         nodes = self.client.scene
@@ -267,6 +269,8 @@ class Visit:
                 self._look_from_the_front()
             else:
                 nodes.add_gaussian_splats("/object", *splats(self._gaussians(shown)))
+        if shown == "Picture":
+            self._tell(WELCOME)
 
     def _gaussians(self, shown: Shown) -> Float[Tensor, "N 14"]:
         assert self.scene is not None

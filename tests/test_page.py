@@ -115,6 +115,13 @@ def canvas(page: Any) -> np.ndarray:
     return np.asarray(picture.crop((250, 120, int(box["width"]), int(box["height"]))), float)
 
 
+def back_to_the_picture(page: Any) -> None:
+    """Let it be pulled at again."""
+    page.get_by_role("button", name="Picture", exact=True).click()
+    page.get_by_text("press the mouse on a part").wait_for(timeout=WAIT)
+    page.wait_for_timeout(500)  # the browser draws
+
+
 def pull(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     """Press the mouse at one place, let go at another: fractions of the canvas' height, from its
     middle."""
@@ -159,7 +166,7 @@ def test_a_pull_moves_the_object(page: Any, tmp_path: Path) -> None:
     download.value.save_as(tmp_path / "after.ply")
     assert load_ply(tmp_path / "after.ply").shape == (4 * PRESETS["nano"].splat_size ** 2, 14)
 
-    page.get_by_role("button", name="Picture", exact=True).click()
+    back_to_the_picture(page)
     again = np.abs(canvas(page) - picture).max(axis=2) > 40
     # The picture, from the front; on it the arrows of the last pull.
     assert 0 < again.mean() < 0.06
@@ -172,7 +179,7 @@ def test_pulls_add_up_if_they_are_to(page: Any) -> None:
     def pulled(start: tuple[float, float], end: tuple[float, float], drags: int) -> None:
         pull(page, start, end)
         page.get_by_text(f"drags: {drags},").wait_for(timeout=WAIT)
-        page.get_by_role("button", name="Picture", exact=True).click()
+        back_to_the_picture(page)
 
     page.get_by_text("Whole part").click()
     pulled((0, 0), (-0.2, 0.1), 1)
@@ -180,7 +187,7 @@ def test_pulls_add_up_if_they_are_to(page: Any) -> None:
     pulled((0.02, 0), (-0.2, 0.1), 2)
     pull(page, (-0.4, -0.2), (0, 0))
     page.get_by_text(re.compile("drag 3: .* on the background")).wait_for(timeout=WAIT)
-    page.get_by_role("button", name="Picture", exact=True).click()
+    back_to_the_picture(page)
     pulled((0, 0.02), (-0.2, 0.1), 3)
     page.get_by_text("Several pulls").click()
     page.get_by_text("drags: 1,").wait_for(timeout=WAIT)
