@@ -20,10 +20,9 @@ from scipy.sparse.csgraph import connected_components
 
 from datagen.obj_mesh import MeshError, ObjMesh, parse_mtl, parse_obj
 from datagen.partnet import URDF
+from datagen.samples.writer import BASE_RPY
 from datagen.source import ObjectError
 
-# As PartNet has them, meshes stand y up and face +z; this turns them to z up, facing -x.
-BASE_RPY = "1.570796326794897 0 -1.570796326794897"
 DIAGONAL = 2.0  # of the box around an object: PartNet's unit
 SMALLEST, LARGEST = 0.15, 0.95  # of that, the diagonals of parts
 BULK = 0.7  # the largest share of the object's volume that a part's box may take
