@@ -74,7 +74,9 @@ def adopt(path: Path, name: str, out: Path, most: int, rng: np.random.Generator)
     scale = DIAGONAL / max(float(np.linalg.norm(high - low)), 1e-12)
     mesh = replace(mesh, positions=(mesh.positions - (low + high) / 2) * scale)
     triangles = mesh.positions[mesh.corners[..., 0]]
-    parts = _chosen(_candidates(mesh, triangles), triangles, int(rng.integers(1, most + 1)), rng)
+    piece = _connected(triangles)
+    candidates = _candidates((mesh.face_group, piece), triangles)
+    parts = _chosen(candidates, piece, triangles, int(rng.integers(1, most + 1)), rng)
     if not parts:
         return None
     joints = [given_joint(_box(triangles[part]), _box(triangles), rng) for part in parts]
@@ -84,14 +86,11 @@ def adopt(path: Path, name: str, out: Path, most: int, rng: np.random.Generator)
 
 
 def _candidates(
-    mesh: ObjMesh, triangles: Float[np.ndarray, "F 3 3"]
+    kinds: Sequence[Int[np.ndarray, "F"]], triangles: Float[np.ndarray, "F 3 3"]
 ) -> list[Bool[np.ndarray, "F"]]:
-    """Faces of what may be a part: each group of the file, and each connected piece."""
-    masks = [
-        kind == value
-        for kind in (mesh.face_group, _connected(triangles))
-        for value in np.unique(kind)
-    ]
+    """Faces of what may be a part: those of one number (a group of the file, a connected piece),
+    neither too small nor too large."""
+    masks = [kind == value for kind in kinds for value in np.unique(kind)]
     low, high = _box(triangles)
     volume = np.prod(high - low)
     fitting = []
@@ -117,17 +116,14 @@ def _connected(triangles: Float[np.ndarray, "F 3 3"]) -> Int[np.ndarray, "F"]:
 
 def _chosen(
     candidates: Sequence[Bool[np.ndarray, "F"]],
+    piece: Int[np.ndarray, "F"],
     triangles: Float[np.ndarray, "F 3 3"],
     count: int,
     rng: np.random.Generator,
 ) -> list[Bool[np.ndarray, "F"]]:
     """Up to `count` of them that share no face, each with the pieces that lie in its box: the
     handle of a door, the glass in its frame. Large ones are likelier."""
-    piece = _connected(triangles)
-    lows, highs = (
-        _extreme(reduce, piece, triangles.reshape(len(triangles), -1, 3))
-        for reduce in (np.minimum, np.maximum)
-    )
+    lows, highs = (_extreme(reduce, piece, triangles) for reduce in (np.minimum, np.maximum))
     parts: list[Bool[np.ndarray, "F"]] = []
     taken = np.zeros(len(triangles), bool)
     sizes = np.array([np.linalg.norm(np.ptp(triangles[c], axis=(0, 1))) for c in candidates])
@@ -146,10 +142,10 @@ def _chosen(
 
 
 def _extreme(
-    reduce: np.ufunc, piece: Int[np.ndarray, "F"], corners: Float[np.ndarray, "F 3 3"]
+    reduce: np.ufunc, piece: Int[np.ndarray, "F"], triangles: Float[np.ndarray, "F 3 3"]
 ) -> Float[np.ndarray, "P 3"]:
     """The lowest or highest coordinates of each piece."""
-    values = reduce.reduce(corners, axis=1)
+    values = reduce.reduce(triangles, axis=1)
     order = piece.argsort(kind="stable")
     starts = np.searchsorted(piece[order], np.unique(piece))
     return np.asarray(reduce.reduceat(values[order], starts))
@@ -169,6 +165,10 @@ def given_joint(
 
     What is flat most often swings about an edge, as a door or a lid does, else it slides; what is
     not is drawn out like a drawer, or tilts about an edge. Either goes away from the middle.
+
+    Args:
+        part, whole: the lowest and highest corner of each box, in the mesh's frame, PartNet units.
+        rng: decides which, and how far.
     """
     low, high = part
     size, middle = high - low, (low + high) / 2
