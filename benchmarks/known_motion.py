@@ -32,6 +32,7 @@ from model.evaluation.evaluate import FEWEST_PIXELS
 from model.fitting import STEPS, corrected, fit
 from model.metrics import changed_region, psnr, region_mean
 from model.partrm import PartRM
+from model.second_look import seen
 from model.splatter import moved_by
 from model.splits import Split, split_shards
 from model.training.augmentation import Augmentation
@@ -82,13 +83,16 @@ def predictions(
 ) -> dict[str, Float[Tensor, "1 N 14"]]:
     """Gaussians of the target state, by how they were come by."""
     ends = (sample.drag_start, sample.drag_end, sample.drag_mask)
-    source = sample.question().network_input()
+    source = seen(network, network.config, sample.question())
     drags = network.drags_of_view_0(*ends, source.shape[1])
     predicted = network(source, drags)
     if steps and network.config.follows:
         predicted = corrected(predicted, fit(network(source, None), sample.question(), steps))
-    still = _fitted(reconstructor(source, None), sample.question(), steps)
-    target = reconstructor(sample.answer().network_input(), None)
+    still, target = (
+        reconstructor(seen(reconstructor, reconstructor.config, views), None)
+        for views in (sample.question(), sample.answer())
+    )
+    still = _fitted(still, sample.question(), steps)
     return {
         "predicted": predicted,
         "source reconstructed, moved as is known": torch.where(

@@ -27,11 +27,12 @@ from torch.utils.data import DataLoader, default_collate
 from datagen.drags import sample_drags
 from datagen.image_codec import decode_colour, downscaled
 from datagen.shards import open_shards
-from model.capture import CapturedForTraining
+from model.capture import Captured, CapturedForTraining
 from model.config import PRESETS
 from model.device import placed
 from model.partrm import PartRM
 from model.rendering import render
+from model.second_look import seen
 from model.training.config import STAGES, TrainConfig
 from model.training.dataset import Sample, StateDataset, Stream
 from model.training.stages import task_of
@@ -144,7 +145,7 @@ def step_on_cuda(name: str, dataset: StateDataset, batch_size: int) -> Step:
     config = PRESETS[name] if dataset.task.moves else replace(PRESETS[name], drag_levels=())
     network = placed(PartRM(config), device).train()
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    forward = CapturedForTraining(network)
+    forward, glance = CapturedForTraining(network), Captured(network)
 
     def step(samples: Sample) -> None:
         batch = samples.to(device)
@@ -153,7 +154,7 @@ def step_on_cuda(name: str, dataset: StateDataset, batch_size: int) -> Step:
         if dataset.task.moves:
             drags = network.drags_of_view_0(*ends, batch.source.shape[1])
         with torch.autocast("cuda", torch.bfloat16):
-            gaussians = forward(batch.shown().network_input(), drags)
+            gaussians = forward(seen(glance, network.config, batch.shown()), drags)
         loss = gaussians.square().mean()
         if batch.target.shape[1]:
             truth, _ = batch.truth()

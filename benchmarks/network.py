@@ -32,6 +32,7 @@ from model.config import PRESETS
 from model.device import placed
 from model.drag_embedding import Drags
 from model.partrm import PartRM
+from model.second_look import seen
 from model.training.dataset import Sample
 from model.training.stages import Stage, render_like
 from model.views import Views
@@ -175,7 +176,8 @@ def _training_step(
 ) -> Callable[[], None]:
     """Forward, 8 rendered views, backward, clipping and AdamW, as stage `appearance` without
     LPIPS."""
-    stage = Stage(network, None, None, 0.0, lambda: _autocast(device))
+    glance = Captured(network) if device.type == "cuda" else None
+    stage = Stage(network, None, None, 0.0, lambda: _autocast(device), glance=glance)
     sample = _sample(batch, network.config.input_size, device)
 
     def step() -> None:
@@ -201,7 +203,7 @@ def _one_drag(
     def drag() -> Tensor:
         with _autocast(device):
             drags = network.drags_of_view_0(start, end, mask, 4)
-            gaussians = forward(views.network_input(), drags)
+            gaussians = forward(seen(forward, network.config, views), drags)
         if not rendered:
             return gaussians
         return render_like(gaussians, cameras, views.intrinsics, blank).colour

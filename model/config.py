@@ -42,6 +42,8 @@ class PartRMConfig:
         drag_levels: the encoder levels whose input embeds the drags; none: the static network.
         drag_style: `paper`: residual fusion, maps indexed [y, x]; `published`: as in the published
             code and its checkpoints.
+        second_look: whether it answers twice, the second time told what its first answer shows
+            (`second_look`).
     """
 
     input_size: int = 256
@@ -61,6 +63,7 @@ class PartRMConfig:
     colours: Colours = "free"
     drag_levels: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     drag_style: DragStyle = "paper"
+    second_look: bool = False
 
     def __post_init__(self) -> None:
         if len(self.down_attention) != len(self.down_channels):
@@ -128,7 +131,7 @@ class PartRMConfig:
             ValueError: the text names settings that there are none of, or lacks some.
         """
         names = {field.name for field in fields(cls)}
-        return cls(**settings_of(text, names, later={"layers", "patch", "fine"}))
+        return cls(**settings_of(text, names, later={"layers", "patch", "fine", "second_look"}))
 
     def differences(self, other: PartRMConfig) -> list[str]:
         """`name: mine, other's` of each setting that differs."""
@@ -186,6 +189,7 @@ PRESETS: dict[str, PartRMConfig] = {
         positions="displaced",
         colours="seen",
         drag_levels=(0, 1, 2, 3),
+        second_look=True,
     ),
     # To be trained in a test.
     "nano": PartRMConfig(

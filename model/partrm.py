@@ -17,6 +17,7 @@ from model.config import PartRMConfig
 from model.drag_embedding import Drags
 from model.picture import ImageLike
 from model.prediction import Dragged, Predictor
+from model.second_look import LOOK_CHANNELS
 from model.splatter import (
     SHAPE_CHANNELS,
     first_shape,
@@ -50,12 +51,13 @@ class PartRM(nn.Module):
                 bias[:, self.position_channels :] = first_shape(2 / config.splat_size)[:, None]
 
     def forward(
-        self, images: Float[Tensor, "B V 9 H W"], drags: Drags | None = None
+        self, images: Float[Tensor, "B V C H W"], drags: Drags | None = None
     ) -> Float[Tensor, "B N 14"]:
         """Gaussians of the object after the drags.
 
         Args:
-            images: colour and Plücker rays of each view, from `splatter.network_input`.
+            images: what `second_look.seen` makes of views. Colours and Plücker rays alone, as of
+                `splatter.network_input`, are answered at first sight.
             drags: those of each view; any number from 0 up.
 
         Returns:
@@ -72,7 +74,9 @@ class PartRM(nn.Module):
             position = position.clamp(-1, 1)
         else:
             depth, displacement = position[:, :, :1], position[:, :, 1:]
-            position = positions_on_rays(depth, images[:, :, 3:], self.config.depth_range)
+            position = positions_on_rays(
+                depth, images[:, :, 3:INPUT_CHANNELS], self.config.depth_range
+            )
             if self.config.positions == "displaced":
                 position = position + displacement
         if self.config.colours == "seen":
@@ -146,12 +150,23 @@ class PartRM(nn.Module):
         network.load_state_dict({**network.state_dict(), **self.state_dict()})
         return network
 
+    def with_second_look(self) -> PartRM:
+        """A copy of this network that answers twice, the second time as the first for now."""
+        if self.config.second_look:
+            raise ValueError("this network takes a second look already")
+        network = PartRM(replace(self.config, second_look=True)).to(self.conv.weight.device)
+        network.load_state_dict({**network.state_dict(), **self.state_dict()})
+        return network
+
     def _check(self, images: Tensor, drags: Drags | None) -> None:
         stride, shape = self.config.stride, tuple(images.shape)
-        if len(shape) != 5 or shape[2] != INPUT_CHANNELS or shape[3] % stride or shape[4] % stride:
+        taken = [INPUT_CHANNELS]
+        if self.config.second_look:
+            taken.append(INPUT_CHANNELS + LOOK_CHANNELS)
+        if len(shape) != 5 or shape[2] not in taken or shape[3] % stride or shape[4] % stride:
             raise ValueError(
-                f"images must be [B, V, {INPUT_CHANNELS}, H, W] with H and W multiples of "
-                f"{stride}; these are {list(shape)}"
+                f"images must be [B, V, {' or '.join(map(str, taken))}, H, W] with H and W "
+                f"multiples of {stride}; these are {list(shape)}"
             )
         if drags is None:
             return

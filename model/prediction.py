@@ -21,6 +21,7 @@ from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
 from model.pulls import pulls
 from model.rigid_part import Rigid, RigidPart, held_together, holds_together
+from model.second_look import seen
 from model.video import turntable
 from model.views import Views, on_white
 
@@ -42,6 +43,7 @@ class Scene:
     Attributes:
         picture: in the frame.
         views: the rig's input views, of which the first is the picture; a batch of one.
+        images: what the network takes of them.
         before: its Gaussians, in the world of the rig.
         seconds: by phase: read, views, reconstruct, fit.
         correction: what the Gaussians were changed by to fit the picture; None if they were not.
@@ -49,6 +51,7 @@ class Scene:
 
     picture: Picture
     views: Views
+    images: Float[Tensor, "1 V C S S"]
     before: Float[Tensor, "N 14"]
     seconds: dict[str, float]
     correction: Correction | None = None
@@ -165,14 +168,19 @@ class Predictor:
         with timed("views", seconds, self.device):
             views = self._views(picture)
         with timed("reconstruct", seconds, self.device), self._precision():
-            reconstruct = self.reconstructor or self.forward or self.network
-            before = reconstruct(views.network_input(), None)
+            forward = self.forward or self.network
+            images = seen(forward, self.network.config, views)
+            if self.reconstructor is None:
+                before = forward(images, None)
+            else:
+                other = self.reconstructor
+                before = other(seen(other, other.config, views), None)
         correction = None
         if self.fit and self._knows_splats:
             with timed("fit", seconds, self.device):
                 correction = fit(before, views.first(1), self.fit)
                 before = corrected(before, correction)
-        return Scene(picture, views, before[0], seconds, correction)
+        return Scene(picture, views, images, before[0], seconds, correction)
 
     @torch.no_grad()
     def drag(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Dragged:
@@ -197,7 +205,7 @@ class Predictor:
         )
         given = torch.ones(start.shape[:-1], dtype=torch.bool, device=self.device)
         with timed("network", seconds, self.device):
-            images = scene.views.network_input()
+            images = scene.images
             embedded = self.network.drags_of_view_0(start, end, given, images.shape[1])
             with self._precision():
                 after = (self.forward or self.network)(images, embedded)

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from model.config import PartRMConfig
 from model.drag_embedding import DRAG_LAYERS, Drags
 from model.group_norm import group_norm
+from model.second_look import LOOK_CHANNELS
 
+LOOK_WIDTH = 64  # channels in which a second look is taken in
 SKIP_SCALE = math.sqrt(0.5)  # the sum of two branches of unit variance has unit variance again
 
 
@@ -37,6 +39,19 @@ class ResidualBlock(nn.Module):
         y = self.conv1(group_norm(x, self.norm1, silu=True))
         y = self.conv2(group_norm(y, self.norm2, silu=True))
         return (y + self.shortcut(x)) * SKIP_SCALE
+
+
+class SecondLook(nn.Module):
+    """Takes in what a second look tells: nothing at first, and where it tells nothing."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, LOOK_WIDTH, 1, bias=False)
+        self.conv2 = nn.Conv2d(LOOK_WIDTH, channels_out, 3, padding=1, bias=False)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, told: Float[Tensor, "BV Cin H W"]) -> Float[Tensor, "BV Cout H W"]:
+        return self.conv2(F.silu(self.conv1(told)))
 
 
 class SelfAttention(nn.Module):
@@ -165,8 +180,10 @@ class MultiViewUNet(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, config: PartRMConfig) -> None:
         super().__init__()
         down, up, layers = config.down_channels, config.up_channels, config.layers_per_level
-        self.patch = config.patch
+        self.patch, self.channels_in = config.patch, channels_in
         self.conv_in = nn.Conv2d(channels_in * config.patch**2, down[0], 3, padding=1)
+        if config.second_look:
+            self.look = SecondLook(LOOK_CHANNELS * config.patch**2, down[0])
         self.drag_layers = nn.ModuleDict(
             {
                 str(level): DRAG_LAYERS[config.drag_style](config.level_channels[level])
@@ -213,11 +230,10 @@ class MultiViewUNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "B V Cin H W"], drags: Drags | None
     ) -> Float[Tensor, "B V Cout h w"]:
-        views = images.shape[1]
-        x = F.pixel_unshuffle(images.flatten(0, 1), self.patch)
-        if x.is_cuda:  # where convolutions are fastest with the channels last in memory
-            x = x.contiguous(memory_format=torch.channels_last)
-        x = self.conv_in(x)
+        views, own = images.shape[1], self.channels_in
+        x = self.conv_in(self._cells(images[:, :, :own]))
+        if images.shape[2] > own:
+            x = x + self.look(self._cells(images[:, :, own:]))
         skips = [x]
         for level, block in enumerate(self.down_blocks):
             if str(level) in self.drag_layers:
@@ -228,3 +244,10 @@ class MultiViewUNet(nn.Module):
         for block in self.up_blocks:
             x = block(x, skips, views)
         return self.conv_out(group_norm(x, self.norm_out, silu=True)).unflatten(0, (-1, views))
+
+    def _cells(self, images: Float[Tensor, "B V C H W"]) -> Float[Tensor, "BV Cpp H/p W/p"]:
+        """Patches of pixels as cells."""
+        cells = F.pixel_unshuffle(images.flatten(0, 1), self.patch)
+        if cells.is_cuda:  # where convolutions are fastest with the channels last in memory
+            cells = cells.contiguous(memory_format=torch.channels_last)
+        return cells

@@ -31,6 +31,7 @@ from model.perceptual import Perceptual
 from model.pulls import pulls
 from model.rendering import render
 from model.rigid_part import Rigid, held_together, holds_together
+from model.second_look import seen
 
 Scope = Literal["whole", "changed"]
 SCOPES: tuple[Scope, ...] = ("whole", "changed")
@@ -231,10 +232,10 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             told = start.shape[1] if row.drags.propagate == "none" else 1
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     with timed("network", seconds, device):
-        images = views.network_input()
         fits = setting.fit != 0 and network.config.follows
         holds = holds_together(setting.rigid, told) and network.config.follows
         with autocast:
+            images = seen(network, network.config, views)
             gaussians = before = network(images, drags)
             if drags is not None and (fits or holds):
                 before = network(images, None)

@@ -142,8 +142,9 @@ def make_stage(
     lpips_after = config.lpips_after
     if lpips_after is None:
         lpips_after = FROM_SCRATCH_WITHOUT_LPIPS if start is None else 0
+    network = placed(network.train(), device)
     stage = Stage(
-        placed(network.train(), device),
+        network,
         teacher,
         perceptual,
         config.lpips_weight,
@@ -151,6 +152,7 @@ def make_stage(
         config.lpips_views,
         config.surface_weight,
         config.changed_weight if name == "appearance" else 0.0,
+        glance=Captured(network) if captures(config, device) else None,
     )
     return stage, lpips_after
 
@@ -197,7 +199,7 @@ def held_out_samples(config: TrainConfig, name: StageName, preset: PartRMConfig)
 @torch.no_grad()
 def measure(stage: Stage, network: PartRM, samples: list[Sample], device: torch.device) -> float:
     """Mean PSNR in dB of a network's renderings of these samples' target states."""
-    values, shown = [], replace(stage, network=network, for_any_size=False)
+    values, shown = [], replace(stage, network=network, glance=None, for_any_size=False)
     for sample in samples:
         batch = sample.to(device)
         outcome = shown.loss(network, batch, with_lpips=False)
@@ -209,6 +211,8 @@ def _fitting(path: Path, preset: PartRMConfig) -> PartRM:
     """A checkpoint's network, of the preset's shape but for the drags; it may have been trained on
     pictures of another size, on which no weight's shape depends."""
     network = PartRM.from_pretrained(path)
+    if preset.second_look and not network.config.second_look:
+        network = network.with_second_look()
     network.config = found = replace(network.config, input_size=preset.input_size)
     expected = replace(preset, drag_levels=found.drag_levels, drag_style=found.drag_style)
     if found != expected:

@@ -19,10 +19,13 @@ from model.metrics import changed_region
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.rendering import Rendering, render, render_for_any_size
+from model.second_look import LOOK_CHANNELS, look, seen
 from model.splatter import moved_by
 from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
+from model.views import Views
 
+AT_FIRST_SIGHT = 0.25  # of a batch: answered without a second look, so that the network still can
 FEWEST_CHANGED = 64  # pixels: fewer count as fewer
 
 
@@ -67,6 +70,8 @@ class Stage:
         surface_weight: of the distance of splats from the surface in the loss.
         changed_weight: of the error where the states differ in the loss.
         for_any_size: whether renderings are to be right in larger pictures, too.
+        glance: the network as it is called where nothing is learnt from its answer, the first of
+            two; by default as it is.
     """
 
     network: PartRM
@@ -78,6 +83,7 @@ class Stage:
     surface_weight: float = 0.0
     changed_weight: float = 0.0
     for_any_size: bool = True
+    glance: Forward | None = None
 
     def loss(self, forward: Forward, batch: Sample, with_lpips: bool) -> Outcome:
         """The stage's loss of a batch."""
@@ -121,7 +127,21 @@ class Stage:
             ends = (batch.drag_start, batch.drag_end, batch.drag_mask)
             drags = self.network.drags_of_view_0(*ends, batch.source.shape[1])
         with self.autocast():
-            return forward(batch.shown().network_input(), drags)
+            return forward(self._seen(batch.shown()), drags)
+
+    @torch.no_grad()
+    def _seen(self, views: Views) -> Float[Tensor, "B V C S S"]:
+        """What the network is given of a batch: of a part of it, if it takes a second look, what
+        it has at first sight."""
+        images = views.network_input()
+        if not self.network.config.second_look:
+            return images
+        told = images.new_zeros(*images.shape[:2], LOOK_CHANNELS, *images.shape[3:])
+        again = slice(int(AT_FIRST_SIGHT * len(images)), None)
+        first = (self.glance or self.network)(images[again], None)
+        shown = Views(*(tensor[again] for tensor in views))
+        told[again] = look(shown, first, self.network.config.layers)
+        return torch.cat([images, told], dim=2)
 
     def _motion_loss(
         self, gaussians: Float[Tensor, "B N 14"], teacher: Forward, batch: Sample
@@ -134,7 +154,7 @@ class Stage:
         follows = self.network.config.follows
         views = batch.question() if follows else batch.answer()
         with torch.no_grad(), self.autocast():
-            taught = teacher(views.network_input(), None)
+            taught = teacher(seen(teacher, self.network.config, views), None)
         if not follows:
             return F.mse_loss(gaussians, taught)
         moved = moved_splats(batch.moved, self.network.config)[..., None]
