@@ -17,14 +17,14 @@ from model.partrm import INPUT_CHANNELS, PartRM
 from model.second_look import LOOK_CHANNELS, OFFSETS, OTHERS, look, seen
 from model.splatter import IMAGENET_STD
 from model.training.dataset import Sample, StateDataset, Task
-from model.training.stages import AT_FIRST_SIGHT, Stage
+from model.training.stages import Stage
 from model.views import Views
 from tests.synthetic import synthetic_shard
 
 SIZE = 64
 RADIUS = 0.5
 NANO = PRESETS["nano"]
-LOOKS = replace(NANO, second_look=True)
+LOOKS = replace(NANO, looks=2)
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_without_one_the_network_takes_pictures_alone() -> None:
 def test_a_network_that_gets_one_answers_as_before_until_it_has_learnt_to_use_it() -> None:
     views, _ = ball()
     before = PartRM(NANO)
-    network = before.with_second_look()
+    network = before.with_looks(1)
     images = seen(network, network.config, views)
     assert images.shape[2] == INPUT_CHANNELS + LOOK_CHANNELS
     first = before(views.network_input())
@@ -118,7 +118,7 @@ def test_a_network_that_gets_one_answers_as_before_until_it_has_learnt_to_use_it
     assert not torch.allclose(network(images), first)
     torch.testing.assert_close(network(views.network_input()), first)
     with pytest.raises(ValueError, match="already"):
-        network.with_second_look()
+        network.with_looks(1)
 
 
 def test_a_network_without_refuses_what_one_shows() -> None:
@@ -133,24 +133,29 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     path = tmp_path_factory.mktemp("shards") / "thing.h5"
     synthetic_shard(path)
     dataset = StateDataset({"thing": Shard(path)}, Task(True, False, 4), NANO.input_size)
-    return default_collate([dataset[7 * i] for i in range(4)])
+    return default_collate([dataset[7 * i] for i in range(3)])
 
 
-def test_a_part_of_each_batch_is_answered_at_first_sight(batch: Sample) -> None:
+def test_a_batch_is_in_equal_parts_answered_after_no_look_one_and_two(batch: Sample) -> None:
+    network = PartRM(LOOKS)
+    torch.nn.init.normal_(network.unet.look.conv2.weight)
     given: list[Tensor] = []
-    stage = Stage(PartRM(LOOKS), None, None, 0.0, nullcontext)
 
     def forward(images: Tensor, drags: object) -> Tensor:
-        given.append(images[:, :, INPUT_CHANNELS:])
-        return stage.network(images, drags)
+        given.append(images)
+        return network(images)
 
-    stage.loss(forward, batch, with_lpips=False)
-    told = given[0].flatten(1).any(dim=1).tolist()
-    first = int(AT_FIRST_SIGHT * len(told))
-    assert first == 1 and told == [False] * first + [True] * (len(told) - first)
+    Stage(network, None, None, 0.0, nullcontext).loss(forward, batch, with_lpips=False)
+    views = batch.shown()
+    for number, looks in enumerate((0, 1, 2)):
+        one = Views(*(tensor[number : number + 1] for tensor in views))
+        expected = seen(network, replace(LOOKS, looks=looks), one)
+        shown = given[0][number : number + 1]
+        torch.testing.assert_close(shown[:, :, : expected.shape[2]], expected, atol=1e-3, rtol=1e-3)
+        assert looks or not shown[:, :, INPUT_CHANNELS:].any()
 
 
-def test_it_is_learnt_to_be_used(batch: Sample) -> None:
+def test_gradients_reach_all_of_it(batch: Sample) -> None:
     network = PartRM(LOOKS)
     torch.nn.init.normal_(network.unet.look.conv2.weight, std=0.01)
     stage = Stage(network, None, None, 0.0, nullcontext)

@@ -25,7 +25,6 @@ from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
 from model.views import Views
 
-AT_FIRST_SIGHT = 0.25  # of a batch: answered without a second look, so that the network still can
 FEWEST_CHANGED = 64  # pixels: fewer count as fewer
 
 
@@ -70,8 +69,8 @@ class Stage:
         surface_weight: of the distance of splats from the surface in the loss.
         changed_weight: of the error where the states differ in the loss.
         for_any_size: whether renderings are to be right in larger pictures, too.
-        glance: the network as it is called where nothing is learnt from its answer, the first of
-            two; by default as it is.
+        glance: the network as it is called for answers that it is only told of, and from which
+            nothing is learnt; by default as it is.
     """
 
     network: PartRM
@@ -131,16 +130,18 @@ class Stage:
 
     @torch.no_grad()
     def _seen(self, views: Views) -> Float[Tensor, "B V C S S"]:
-        """What the network is given of a batch: of a part of it, if it takes a second look, what
-        it has at first sight."""
-        images = views.network_input()
-        if not self.network.config.second_look:
+        """What the network is given of a batch. A first part of it is answered at first sight, so
+        that the network still can, the next after one look, and so on: all in equal parts."""
+        images, looks = views.network_input(), self.network.config.looks
+        if not looks:
             return images
         told = images.new_zeros(*images.shape[:2], LOOK_CHANNELS, *images.shape[3:])
-        again = slice(int(AT_FIRST_SIGHT * len(images)), None)
-        first = (self.glance or self.network)(images[again], None)
-        shown = Views(*(tensor[again] for tensor in views))
-        told[again] = look(shown, first, self.network.config.layers)
+        glance = self.glance or self.network
+        for done in range(looks):
+            again = slice((done + 1) * len(images) // (looks + 1), None)
+            so_far = images[again] if done == 0 else torch.cat([images, told], dim=2)[again]
+            shown = Views(*(tensor[again] for tensor in views))
+            told[again] = look(shown, glance(so_far, None), self.network.config.layers)
         return torch.cat([images, told], dim=2)
 
     def _motion_loss(
