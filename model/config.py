@@ -42,8 +42,8 @@ class PartRMConfig:
         drag_levels: the encoder levels whose input embeds the drags; none: the static network.
         drag_style: `paper`: residual fusion, maps indexed [y, x]; `published`: as in the published
             code and its checkpoints.
-        looks: how often it is told what its answer shows before it answers again
-            (`second_look`); 0: it answers at first sight.
+        second_look: whether it answers twice, the second time told what its first answer shows
+            (`second_look`).
     """
 
     input_size: int = 256
@@ -63,7 +63,7 @@ class PartRMConfig:
     colours: Colours = "free"
     drag_levels: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     drag_style: DragStyle = "paper"
-    looks: int = 0
+    second_look: bool = False
 
     def __post_init__(self) -> None:
         if len(self.down_attention) != len(self.down_channels):
@@ -81,9 +81,9 @@ class PartRMConfig:
             self.drag_levels
         ):
             raise ValueError(f"drag_levels {self.drag_levels} must be different ones of {levels}")
-        for name, least in {"layers": 1, "fine": 1, "looks": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} {getattr(self, name)} must be {least} or more")
+        for name in ("layers", "fine"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be 1 or more")
         if self.positions not in get_args(Positions):
             raise ValueError(f"positions must be one of {get_args(Positions)}")
         if self.colours not in get_args(Colours):
@@ -131,7 +131,7 @@ class PartRMConfig:
             ValueError: the text names settings that there are none of, or lacks some.
         """
         names = {field.name for field in fields(cls)}
-        return cls(**settings_of(text, names, later={"layers", "patch", "fine", "looks"}))
+        return cls(**settings_of(text, names, later={"layers", "patch", "fine", "second_look"}))
 
     def differences(self, other: PartRMConfig) -> list[str]:
         """`name: mine, other's` of each setting that differs."""
@@ -189,7 +189,7 @@ PRESETS: dict[str, PartRMConfig] = {
         positions="displaced",
         colours="seen",
         drag_levels=(0, 1, 2, 3),
-        looks=2,
+        second_look=True,
     ),
     # To be trained in a test.
     "nano": PartRMConfig(

@@ -150,19 +150,18 @@ class PartRM(nn.Module):
         network.load_state_dict({**network.state_dict(), **self.state_dict()})
         return network
 
-    def with_looks(self, looks: int) -> PartRM:
-        """A copy of this network, which answers at first sight so far, that looks again so often:
-        for now, it answers the same each time."""
-        if self.config.looks:
-            raise ValueError(f"this network looks again already: {self.config.looks}")
-        network = PartRM(replace(self.config, looks=looks)).to(self.conv.weight.device)
+    def with_second_look(self) -> PartRM:
+        """A copy of this network that answers twice; for now, the same each time."""
+        if self.config.second_look:
+            raise ValueError("this network takes a second look already")
+        network = PartRM(replace(self.config, second_look=True)).to(self.conv.weight.device)
         network.load_state_dict({**network.state_dict(), **self.state_dict()})
         return network
 
     def _check(self, images: Tensor, drags: Drags | None) -> None:
         stride, shape = self.config.stride, tuple(images.shape)
         taken = [INPUT_CHANNELS]
-        if self.config.looks:
+        if self.config.second_look:
             taken.append(INPUT_CHANNELS + LOOK_CHANNELS)
         if len(shape) != 5 or shape[2] not in taken or shape[3] % stride or shape[4] % stride:
             raise ValueError(

@@ -36,18 +36,18 @@ FARTHEST = 2.0  # of these units: larger ones are told as this
 
 @torch.no_grad()
 def seen(forward: Forward, config: PartRMConfig, views: Views) -> Float[Tensor, "B V C S S"]:
-    """What a network takes to answer: colours and rays, and, if it looks again, what its answer so
-    far shows.
+    """What a network takes to answer: colours and rays, and, if it takes a second look, what that
+    shows of its first answer.
 
     Args:
         forward: the network as it is called.
         config: its shape.
         views: of the state that it is shown.
     """
-    images = first = views.network_input()
-    for _ in range(config.looks):
-        images = torch.cat([first, look(views, forward(images, None), config.layers)], dim=2)
-    return images
+    images = views.network_input()
+    if not config.second_look:
+        return images
+    return torch.cat([images, look(views, forward(images, None), config.layers)], dim=2)
 
 
 def look(

@@ -182,7 +182,7 @@ class MultiViewUNet(nn.Module):
         down, up, layers = config.down_channels, config.up_channels, config.layers_per_level
         self.patch, self.channels_in = config.patch, channels_in
         self.conv_in = nn.Conv2d(channels_in * config.patch**2, down[0], 3, padding=1)
-        if config.looks:
+        if config.second_look:
             self.look = SecondLook(LOOK_CHANNELS * config.patch**2, down[0])
         self.drag_layers = nn.ModuleDict(
             {

@@ -211,10 +211,8 @@ def _fitting(path: Path, preset: PartRMConfig) -> PartRM:
     """A checkpoint's network, of the preset's shape but for the drags; it may have been trained on
     pictures of another size, on which no weight's shape depends."""
     network = PartRM.from_pretrained(path)
-    if preset.looks and not network.config.looks:
-        network = network.with_looks(preset.looks)
-    elif preset.looks:  # no weight's shape depends on how many there are
-        network.config = replace(network.config, looks=preset.looks)
+    if preset.second_look and not network.config.second_look:
+        network = network.with_second_look()
     network.config = found = replace(network.config, input_size=preset.input_size)
     expected = replace(preset, drag_levels=found.drag_levels, drag_style=found.drag_style)
     if found != expected:

@@ -25,6 +25,7 @@ from model.training.config import StageName, TrainConfig
 from model.training.dataset import Sample, Task
 from model.views import Views
 
+AT_FIRST_SIGHT = 0.25  # of a batch
 FEWEST_CHANGED = 64  # pixels: fewer count as fewer
 
 
@@ -130,18 +131,16 @@ class Stage:
 
     @torch.no_grad()
     def _seen(self, views: Views) -> Float[Tensor, "B V C S S"]:
-        """What the network is given of a batch. A first part of it is answered at first sight, so
-        that the network still can, the next after one look, and so on: all in equal parts."""
-        images, looks = views.network_input(), self.network.config.looks
-        if not looks:
+        """What the network is given of a batch. Its first samples are answered at first sight, so
+        that the network still can."""
+        images = views.network_input()
+        if not self.network.config.second_look:
             return images
         told = images.new_zeros(*images.shape[:2], LOOK_CHANNELS, *images.shape[3:])
-        glance = self.glance or self.network
-        for done in range(looks):
-            again = slice((done + 1) * len(images) // (looks + 1), None)
-            so_far = images[again] if done == 0 else torch.cat([images, told], dim=2)[again]
-            shown = Views(*(tensor[again] for tensor in views))
-            told[again] = look(shown, glance(so_far, None), self.network.config.layers)
+        again = slice(int(AT_FIRST_SIGHT * len(images)), None)
+        first = (self.glance or self.network)(images[again], None)
+        shown = Views(*(tensor[again] for tensor in views))
+        told[again] = look(shown, first, self.network.config.layers)
         return torch.cat([images, told], dim=2)
 
     def _motion_loss(
