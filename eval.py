@@ -10,7 +10,8 @@ import shlex
 import sys
 
 from datagen.shards import Shard, open_shards
-from model.device import choose_device
+from model.click_to_part import ClickToPartNet
+from model.device import choose_device, placed
 from model.evaluation.cases import DragChoice, check_pictures, choose_cases
 from model.evaluation.config import EvalConfig
 from model.evaluation.evaluate import Setting, evaluate, rows_to_compare
@@ -41,7 +42,8 @@ def run(config: EvalConfig) -> None:
             check_resolution(shards.values(), row.network.config.input_size, str(row.weights))
     cases = choose_cases(shards, config.pairs, truths)
     perceptual = Perceptual(config.vgg_weights).to(device) if config.lpips else None
-    setting = Setting(config.resolution, device, config.fit, config.rigid)
+    parts = placed(ClickToPartNet.from_pretrained(config.parts), device).eval()
+    setting = Setting(config.resolution, device, config.fit, config.rigid, parts)
 
     measured = evaluate(cases, rows, setting, perceptual)
     command = shlex.join(["python", *sys.argv])

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from datagen.cameras import Rig, RigName, rig
 from model.capture import Forward
+from model.click_to_part import ClickToPartNet
 from model.device import timed
 from model.fitting import STEPS, Correction, corrected, fit
+from model.part_gaussians import part_likelihood
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
@@ -119,6 +121,7 @@ class Predictor:
         rigid: whether what moved is held together as a rigid body, which takes the points of the
             given drags to their ends (`rigid_part`): sharp, and the better the more drags are
             given; auto: from five on. Of such splats alone, too.
+        parts: says what is of the part then (`part_gaussians`); without, the network alone does.
     """
 
     network: PartRM
@@ -132,6 +135,7 @@ class Predictor:
     forward: Forward | None = None
     fit: int = STEPS
     rigid: Rigid = "auto"
+    parts: ClickToPartNet | None = None
 
     @property
     def device(self) -> torch.device:
@@ -214,7 +218,16 @@ class Predictor:
             after, part = after[0], None
             if holds_together(self.rigid, len(placed)) and self._knows_splats:
                 given_ones = pulls(scene.before, scene.views, *np.moveaxis(placed / size, 1, 0))
-                after, part = held_together(scene.before, after, given_ones)
+                likely = None
+                if self.parts is not None:
+                    likely = part_likelihood(
+                        self.parts,
+                        scene.before,
+                        scene.views,
+                        given_ones,
+                        self.network.config.layers,
+                    )
+                after, part = held_together(scene.before, after, given_ones, likely)
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)
 
     def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:

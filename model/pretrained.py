@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from datagen.cameras import RigName
+from model.click_to_part import ClickToPartNet
 from model.device import choose_device, placed
 from model.fitting import STEPS
 from model.part_masks import load_part_mask
@@ -33,7 +34,8 @@ class PredictorConfig:
     or where --parts or --sam says how; none for ours, which know better where the rest of a door
     goes."""
     parts: Path = PARTS
-    """Weights of the click-to-part network (train.py --stage parts), which finds that part."""
+    """Weights of the click-to-part network (train.py --stage parts), which finds that part, and has
+    a say in what is held together."""
     sam: Path | None = None
     """A checkpoint of Segment Anything, to find it instead."""
     zero123plus: str | None = None
@@ -86,6 +88,7 @@ def load_predictor(config: PredictorConfig) -> Predictor:
         load_part_mask(config.parts, config.sam, device) if _spreads(config, network) else None,
         fit=config.fit,
         rigid=config.rigid,
+        parts=placed(ClickToPartNet.from_pretrained(config.parts), device).eval(),
     )
 
 

@@ -28,6 +28,9 @@ CLOSE = 0.05  # world units: what misses its place by as much counts 1/e
 ROUNDS = 5
 MISSED = 0.2  # of the way of drags: a motion that misses their ends by more is not the part's
 FEWEST = 16  # Gaussians, opaque ones, that make a part
+UNLIKELY = 0.2  # to be of the part: what is hardly does not go along
+LIKELY = 0.5  # what is, does, ..
+OF_ITS_WAY = 0.2  # .. if the network, too, moved it that share of its way, or more
 
 
 class RigidPart(NamedTuple):
@@ -48,7 +51,10 @@ def holds_together(rigid: Rigid, drags: int) -> bool:
 
 
 def find_rigid_part(
-    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"], drags: Pulls | None = None
+    before: Float[Tensor, "N 14"],
+    after: Float[Tensor, "N 14"],
+    drags: Pulls | None = None,
+    likely: Float[Tensor, "N"] | None = None,
 ) -> RigidPart | None:
     """The rigid motion that most of what moved has made (Kabsch 1976, each round weighted by how
     well the last one fits), corrected by drags, and what goes along: all that comes nearer to where
@@ -58,6 +64,8 @@ def find_rigid_part(
     Args:
         before, after: the same Gaussians, as in `splatter.gaussians_of_splatter`.
         drags: true ones.
+        likely: how likely each is to be of the part, NaN where that is not known: what else is
+            known of it (`part_gaussians`).
     """
     here, there = before[:, :3].double(), after[:, :3].double()
     distance = (there - here).norm(dim=-1)
@@ -78,15 +86,22 @@ def find_rigid_part(
             return None
         missed = (_moved(here, motion) - there).norm(dim=-1)
     members = (missed < distance) & (distance > STIRRED)
+    if likely is not None:
+        way = (_moved(here, motion) - here).norm(dim=-1)
+        members &= ~(likely <= UNLIKELY)
+        members |= (likely > LIKELY) & (distance > OF_ITS_WAY * way)
     return RigidPart(motion.to(before.dtype), members)
 
 
 def held_together(
-    before: Float[Tensor, "N 14"], after: Float[Tensor, "N 14"], drags: Pulls | None = None
+    before: Float[Tensor, "N 14"],
+    after: Float[Tensor, "N 14"],
+    drags: Pulls | None = None,
+    likely: Float[Tensor, "N"] | None = None,
 ) -> tuple[Float[Tensor, "N 14"], RigidPart | None]:
     """Gaussians after a drag, of which those of the part that moved, if any did, are as before,
     moved as it moves; and that part."""
-    part = find_rigid_part(before, after, drags)
+    part = find_rigid_part(before, after, drags, likely)
     if part is None:
         return after, None
     moved = moved_by(before[None], part.motion[None])[0]

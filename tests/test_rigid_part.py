@@ -54,6 +54,21 @@ def test_the_motion_of_a_part_is_found_and_what_goes_along(before: Tensor) -> No
     assert part.members[:PART].float().mean() > 0.98 and not part.members[PART:].any()
 
 
+def test_what_is_likely_of_the_part_goes_along_if_it_moved_at_all(before: Tensor) -> None:
+    after = after_the_drag(before, 0.01)
+    hesitant, still, taken, unknown = (slice(i, i + 50) for i in (300, 350, 0, 50))
+    share, motion = 0.4, moved_by(before[None], MOTION[None])[0]
+    after[hesitant, :3] = torch.lerp(before[hesitant, :3], motion[hesitant, :3], share)
+    likely = torch.full((len(before),), 0.3)
+    likely[hesitant] = likely[still] = 0.9
+    likely[taken], likely[unknown] = 0.1, torch.nan
+    part = find_rigid_part(before, after, likely=likely)
+    assert part is not None and part.members[hesitant].all() and part.members[unknown].all()
+    assert not part.members[still].any() and not part.members[taken].any()
+    alone = find_rigid_part(before, after)
+    assert alone is not None and not alone.members[hesitant].all() and alone.members[taken].all()
+
+
 def test_what_moved_otherwise_does_not_spoil_it(before: Tensor) -> None:
     after = after_the_drag(before, 0.01)
     after[PART : PART + 60, :3] += 0.3 * torch.randn(60, 3)

@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from datagen.cameras import rig
 from datagen.shards import Shard
 from model.config import PRESETS
 from model.partrm import INPUT_CHANNELS, PartRM
@@ -19,10 +17,9 @@ from model.splatter import IMAGENET_STD
 from model.training.dataset import Sample, StateDataset, Task
 from model.training.stages import AT_FIRST_SIGHT, Stage
 from model.views import Views
+from tests.ball import SIZE, ball
 from tests.synthetic import synthetic_shard
 
-SIZE = 64
-RADIUS = 0.5
 NANO = PRESETS["nano"]
 LOOKS = replace(NANO, second_look=True)
 
@@ -32,28 +29,6 @@ def seed() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
-
-
-def ball(off: float = 0.0) -> tuple[Views, Tensor]:
-    """Four views of a ball, coloured by where it is, and a splat for each of their pixels, off its
-    surface by so much along the pixel's ray; they show nothing where the ball is not."""
-    ring = rig("ring")
-    cameras = torch.tensor(ring.camera_to_world[list(ring.input_views)]).float()[None]
-    lens = torch.tensor(ring.intrinsics(SIZE)).float()[None]
-    x = (torch.arange(SIZE) + 0.5 - lens[0, 0, 2]) / lens[0, 0, 0]
-    local = torch.stack([*torch.meshgrid(x, x, indexing="xy"), torch.ones(SIZE, SIZE)], dim=-1)
-    ray = F.normalize(torch.einsum("vij,hwj->vhwi", cameras[0, :, :3, :3], local), dim=-1)
-    centre = cameras[0, :, None, None, :3, 3]
-    along = -(centre * ray).sum(dim=-1, keepdim=True)
-    inside = RADIUS**2 - (centre + along * ray).square().sum(dim=-1, keepdim=True)
-    hit = inside > 0
-    surface = centre + (along - inside.clamp(min=0).sqrt()) * ray
-    colour = torch.where(hit, 0.5 + 0.4 * torch.sin(9 * surface), torch.ones(3))
-    shape = torch.tensor([0.01, 0.01, 0.01, 1.0, 0.0, 0.0, 0.0]).expand(*hit.shape[:3], -1)
-    splats = torch.cat([surface + off * ray, 0.99 * hit, shape, colour], dim=-1)
-    pictures = colour.movedim(-1, 1)[None]
-    present = torch.ones(1, len(cameras[0]), dtype=torch.bool)
-    return Views(pictures, cameras, lens, present), splats.reshape(1, -1, 14)
 
 
 def by_view_and_offset(told: Tensor) -> Tensor:

@@ -62,7 +62,8 @@ class EvalConfig:
     --sam takes for its part, as in predict.py --spread part; where that finds none, one is alone.
     """
     parts: Path = PARTS
-    """Weights of the click-to-part network (train.py --stage parts)."""
+    """Weights of the click-to-part network (train.py --stage parts), which has a say in what is
+    held together, too."""
     sam: Path | None = None
     """A checkpoint of Segment Anything, to find parts instead."""
     input_views: tuple[Literal[4, 1], ...] = (4,)
@@ -103,8 +104,8 @@ class EvalConfig:
         for option, number in {**least, "--drags": min(self.drags)}.items():
             if number < 1:
                 raise ValueError(f"{option} must be 1 or more")
-        if self.propagate != "part" and (self.sam is not None or self.parts != PARTS):
-            raise ValueError("--parts and --sam find parts for --propagate part: pass that, too")
+        if self.propagate != "part" and self.sam is not None:
+            raise ValueError("--sam finds parts for --propagate part: pass that, too")
         if self.lpips and self.resolution % 16:
             raise ValueError(
                 f"--resolution {self.resolution}: LPIPS halves pictures four times, so it wants a "

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from model.click_to_part import ClickToPartNet
 from model.device import placed, timed
 from model.evaluation.cases import (
     Case,
@@ -26,6 +27,7 @@ from model.evaluation.cases import (
 )
 from model.fitting import corrected, fit
 from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
+from model.part_gaussians import part_likelihood
 from model.partrm import PartRM
 from model.perceptual import Perceptual
 from model.pulls import pulls
@@ -75,12 +77,14 @@ class Setting:
         fit: steps of fitting Gaussians to the pictures shown, where splats follow what they show.
         rigid: whether what drags moved is held together, where splats follow what they show;
             auto: where five of them or more are given.
+        parts: says what is of the part that is held together; without, the network alone does.
     """
 
     resolution: int
     device: torch.device
     fit: int = 0
     rigid: Rigid = "auto"
+    parts: ClickToPartNet | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +248,11 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
         if holds:
             pulled = pulls(before[0], views, *(ends[:told] for ends in ends_of_drags))
-            gaussians = held_together(before[0], gaussians[0], pulled)[0][None]
+            likely = None
+            if setting.parts is not None:
+                layers = network.config.layers
+                likely = part_likelihood(setting.parts, before[0], views, pulled, layers)
+            gaussians = held_together(before[0], gaussians[0], pulled, likely)[0][None]
     with timed("render", seconds, device):
         size = setting.resolution
         pictures = render(

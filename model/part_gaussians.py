@@ -1,0 +1,85 @@
+"""Which Gaussians are of the part that drags start on, as the click-to-part network has it.
+
+PartRM moves what it is sure of, and blurs the rest. The click-to-part network knows nothing of
+where things go, but sees where a part ends; and it can be asked in every view that shows where a
+drag starts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from model.click_to_part import ClickToPartNet
+from model.pulls import Pulls
+from model.rendering import Rendering, render
+from model.views import Views
+
+SHOWS = 0.05  # world units: a view whose surface is nearer to a point than this shows it
+
+
+@torch.no_grad()
+def part_likelihood(
+    network: ClickToPartNet,
+    before: Float[Tensor, "N 14"],
+    views: Views,
+    drags: Pulls,
+    layers: int,
+) -> Float[Tensor, "N"]:
+    """How likely Gaussians are to be of the part that drags start on: what the network says, asked
+    with each drag in each view that shows where it starts, of the pixels that they belong to; of
+    those of other views, where they show in these. NaN where no view tells.
+
+    Args:
+        network: takes pictures of the views' size.
+        before: Gaussians before the drags: of each view, of each layer, row by row.
+        views: what they were made of; a batch of one.
+        drags: true ones, with the points that they start on.
+        layers: of the Gaussians.
+    """
+    size, count = views.pictures.shape[-1], views.pictures.shape[1]
+    drawn = render(before[None], views.camera_to_world, views.intrinsics[:, None], size, size)
+    starts = before.new_tensor(drags.point)
+    of_pixels = before.new_full((count, size, size), torch.nan)
+    asked = before.new_zeros(count)
+    for view in range(count):
+        pixel, shown = _shown(starts, view, drawn, views)
+        if views.present[0, view] and shown.any():
+            clicks = (pixel[shown] + 0.5) / size
+            pictures = views.pictures[0, view].expand(len(clicks), -1, -1, -1)
+            of_pixels[view] = network(pictures, clicks).sigmoid().mean(dim=0)
+            asked[view] = len(clicks)
+    own = _of_splats(of_pixels, len(before) // count, layers)
+    said, weight = torch.zeros_like(own), torch.zeros_like(own)
+    for view in asked.nonzero().flatten().tolist():
+        pixel, shown = _shown(before[:, :3], view, drawn, views)
+        column, row = pixel.clamp(0, size - 1).long().unbind(-1)
+        said += asked[view] * shown * of_pixels[view, row, column]
+        weight += asked[view] * shown
+    return torch.where(own.isnan(), said / weight, own)
+
+
+def _shown(
+    points: Float[Tensor, "K 3"], view: int, drawn: Rendering, views: Views
+) -> tuple[Float[Tensor, "K 2"], Bool[Tensor, "K"]]:
+    """The pixel (column, row) of each point in a view, and whether the surface there is near."""
+    camera, lens = views.camera_to_world[0, view], views.intrinsics[0]
+    x, y, z = ((points - camera[:3, 3]) @ camera[:3, :3]).unbind(-1)
+    column = lens[0, 0] * x / z + lens[0, 2]
+    row = lens[1, 1] * y / z + lens[1, 2]
+    pixel = torch.stack([column, row], dim=-1).floor()
+    size = drawn.depth.shape[-1]
+    inside = (z > SHOWS) & (pixel >= 0).all(dim=-1) & (pixel < size).all(dim=-1)
+    i, j = pixel.clamp(0, size - 1).nan_to_num().long().unbind(-1)
+    return pixel, inside & ((drawn.depth[0, view, 0][j, i] - z).abs() < SHOWS)
+
+
+def _of_splats(
+    of_pixels: Float[Tensor, "V S S"], splats: int, layers: int
+) -> Float[Tensor, "V*splats"]:
+    """What is so of pixels, of each view's splats, which may be fewer a side."""
+    stride = of_pixels.shape[-1] // math.isqrt(splats // layers)
+    return of_pixels[:, ::stride, ::stride].flatten(1).repeat(1, layers).flatten()
