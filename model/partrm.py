@@ -151,7 +151,7 @@ class PartRM(nn.Module):
         return network
 
     def with_second_look(self) -> PartRM:
-        """A copy of this network that answers twice; for now, the same each time."""
+        """A copy of this network that answers twice: the same, before any training."""
         if self.config.second_look:
             raise ValueError("this network takes a second look already")
         network = PartRM(replace(self.config, second_look=True)).to(self.conv.weight.device)

@@ -3,8 +3,8 @@
 A network that sees new things is a little off, and does not see by how much: its views attend to
 each other on coarse cells alone. Its first answer tells where each pixel's surface is about, and so
 where in the other views to look for it. What is seen there, what the answer looks like from where
-the pictures were taken, and by how much these differ, is what the second answer may go by; as
-gradients are in learned gradient descent (DeepView, CVPR 2019; G3R, ECCV 2024), but without any.
+the pictures were taken, and by how much these differ, is what the second answer may go by: errors
+of renderings, as in ReSplat (Xu et al. 2025), where learned gradient descent has gradients.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def look(
         centre = cameras[:, :, None, None, :3, 3]
         ray = F.normalize(surface - centre, dim=-1)
         own_depth = _in_camera(surface, cameras)[..., 2]
-        behind = _told((drawn.depth[:, :, 0] - own_depth), drawn.alpha[:, :, 0])
+        behind = _told(drawn.depth[:, :, 0] - own_depth, drawn.alpha[:, :, 0])
         told = [drawn_colours - colours, drawn.alpha, behind[:, :, None]]
         for other in range(1, OTHERS + 1):
             for offset in OFFSETS:
