@@ -16,7 +16,7 @@ from torch import Tensor
 from model.click_to_part import ClickToPartNet
 from model.pulls import Pulls
 from model.rendering import Rendering, render
-from model.views import Views
+from model.views import NEAR, Views, projected
 
 SHOWS = 0.05  # world units: a view whose surface is nearer to a point than this shows it
 
@@ -66,14 +66,11 @@ def _shown(
     points: Float[Tensor, "K 3"], view: int, drawn: Rendering, views: Views
 ) -> tuple[Float[Tensor, "K 2"], Bool[Tensor, "K"]]:
     """The pixel (column, row) of each point in a view, and whether the surface there is near."""
-    camera, lens = views.camera_to_world[0, view], views.intrinsics[0]
-    x, y, z = ((points - camera[:3, 3]) @ camera[:3, :3]).unbind(-1)
-    column = lens[0, 0] * x / z + lens[0, 2]
-    row = lens[1, 1] * y / z + lens[1, 2]
-    pixel = torch.stack([column, row], dim=-1).floor()
+    place, z = projected(points, views.camera_to_world[0, view], views.intrinsics[0])
+    pixel = place.floor()
     size = drawn.depth.shape[-1]
-    inside = (z > SHOWS) & (pixel >= 0).all(dim=-1) & (pixel < size).all(dim=-1)
-    i, j = pixel.clamp(0, size - 1).nan_to_num().long().unbind(-1)
+    inside = (z > NEAR) & (pixel >= 0).all(dim=-1) & (pixel < size).all(dim=-1)
+    i, j = pixel.clamp(0, size - 1).long().unbind(-1)
     return pixel, inside & ((drawn.depth[0, view, 0][j, i] - z).abs() < SHOWS)
 
 

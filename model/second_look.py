@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.rendering import Rendering, render
-from model.views import Views
+from model.views import NEAR, Views, projected
 
 if TYPE_CHECKING:
     from model.capture import Forward
@@ -29,7 +29,6 @@ that is often off."""
 OTHERS = 3
 """So many other views are looked at from each: the next ones in turn, around again."""
 LOOK_CHANNELS = 5 + OTHERS * len(OFFSETS) * 5
-NEAR = 0.1  # world units: what is closer to a camera, it does not see
 DEPTH = 0.1  # world units: errors of depth of so much are told as 1
 FARTHEST = 2.0  # of these units: larger ones are told as this
 
@@ -79,9 +78,9 @@ def look(
         surface = _first_splats(gaussians, cameras.shape[1], layers, size)
         centre = cameras[:, :, None, None, :3, 3]
         ray = F.normalize(surface - centre, dim=-1)
-        own_depth = _in_camera(surface, cameras)[..., 2]
-        behind = _told(drawn.depth[:, :, 0] - own_depth, drawn.alpha[:, :, 0])
-        told = [drawn_colours - colours, drawn.alpha, behind[:, :, None]]
+        own_depth = projected(surface.flatten(2, 3), cameras, lenses)[1].view(drawn.depth.shape)
+        behind = _told(drawn.depth - own_depth, drawn.alpha)
+        told = [drawn_colours - colours, drawn.alpha, behind]
         for other in range(1, OTHERS + 1):
             for offset in OFFSETS:
                 point = surface + offset * ray
@@ -100,14 +99,6 @@ def _first_splats(
     picture = position.flatten(0, 1).mT.unflatten(2, (side, side))
     resized = F.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
     return resized.permute(0, 2, 3, 1).unflatten(0, (-1, views))
-
-
-def _in_camera(
-    points: Float[Tensor, "B V H W 3"], camera_to_world: Float[Tensor, "B V 4 4"]
-) -> Float[Tensor, "B V H W 3"]:
-    """Points of the world in the frame of each view's camera."""
-    turn, centre = camera_to_world[:, :, None, None, :3, :3], camera_to_world[..., :3, 3]
-    return ((points - centre[:, :, None, None])[..., None] * turn).sum(dim=-2)
 
 
 def _told(
@@ -132,12 +123,10 @@ def _there(
     def turned(of_views: Tensor) -> Tensor:
         return of_views.roll(-other, dims=1)
 
-    x, y, z = _in_camera(point, turned(views.camera_to_world)).unbind(-1)
-    lens = views.intrinsics[:, None, None, None]
-    ahead = z.clamp(min=NEAR)
-    column = lens[..., 0, 0] * x / ahead + lens[..., 0, 2]
-    row = lens[..., 1, 1] * y / ahead + lens[..., 1, 2]
-    place = torch.stack([column, row], dim=-1) * (2 / size) - 1
+    pixel, depth = projected(
+        point.flatten(2, 3), turned(views.camera_to_world), views.intrinsics[:, None]
+    )
+    place, z = pixel.view(*point.shape[:4], 2) * (2 / size) - 1, depth.view(point.shape[:4])
     shows = (z > NEAR) & (place.abs() < 1).all(dim=-1)
     shows = (shows & turned(views.present)[..., None, None])[:, :, None].float()
     pictures = turned(torch.cat([colours, drawn.alpha, drawn.alpha * drawn.depth], dim=2))

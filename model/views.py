@@ -17,6 +17,8 @@ from datagen.image_codec import downscaled
 from datagen.shards import Shard
 from model.splatter import network_input, plucker_rays
 
+NEAR = 0.1  # world units: what is closer to a camera, it does not see
+
 
 class Views(NamedTuple):
     """Pictures of a batch of objects, from known cameras.
@@ -43,6 +45,30 @@ class Views(NamedTuple):
         """The same, with the first `count` views alone present."""
         kept = torch.arange(self.present.shape[1], device=self.present.device) < count
         return self._replace(present=self.present & kept)
+
+
+def projected(
+    points: Float[Tensor, "*batch N 3"],
+    camera_to_world: Float[Tensor, "*batch 4 4"],
+    intrinsics: Float[Tensor, "*#batch 3 3"],
+) -> tuple[Float[Tensor, "*batch N 2"], Float[Tensor, "*batch N"]]:
+    """Where cameras see points of the world: pixels (x, y), and depths along the optical axis, in
+    world units. Pixels of what is not `NEAR` or farther mean nothing.
+
+    Without matrix products, which may run in TF32 or bf16. `datagen.cameras.project` is the same of
+    arrays.
+
+    Args:
+        points: in the world.
+        camera_to_world: OpenCV matrices.
+        intrinsics: in pixels; no skew.
+    """
+    turn, centre = camera_to_world[..., None, :3, :3], camera_to_world[..., None, :3, 3]
+    x, y, z = ((points - centre)[..., None] * turn).sum(dim=-2).unbind(-1)
+    lens, ahead = intrinsics[..., None, :, :], z.clamp(min=NEAR)
+    column = lens[..., 0, 0] * x / ahead + lens[..., 0, 2]
+    row = lens[..., 1, 1] * y / ahead + lens[..., 1, 2]
+    return torch.stack([column, row], dim=-1), z
 
 
 def on_white(
