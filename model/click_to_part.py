@@ -1,6 +1,6 @@
-"""Our click-to-part network: a picture and a click on a part → which pixels move with it.
+"""Our click-to-part network: a picture and clicks on a part → which pixels move with it.
 
-A small U-Net. The click is drawn into its input as spots of several sizes, and the lowest level
+A small U-Net. Clicks are drawn into its input as spots of several sizes, and the lowest level
 attends across the whole picture, so that a part that shows in several pieces can be found.
 """
 
@@ -37,7 +37,7 @@ class ClickToPartConfig:
     norm_groups: int = 8
     """Groups of every group norm."""
     spots: tuple[float, ...] = (0.02, 0.1)
-    """Standard deviations of the Gaussians that mark the click, as fractions of the longer side."""
+    """Standard deviations of the Gaussians that mark clicks, as fractions of the longer side."""
 
     def __post_init__(self) -> None:
         if self.input_size % self.stride:
@@ -85,13 +85,14 @@ class ClickToPartNet(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], STEM**2, 3, padding=1)
 
     def forward(
-        self, pictures: Float[Tensor, "B 3 H W"], clicks: Float[Tensor, "B 2"]
+        self, pictures: Float[Tensor, "B 3 H W"], clicks: Float[Tensor, "B K 2"]
     ) -> Float[Tensor, "B H W"]:
         """Logits of moving along with what was clicked on.
 
         Args:
             pictures: sRGB in [0, 1] on white; sides are multiples of `config.stride`.
-            clicks: (x, y) as fractions of the pictures' width and height.
+            clicks: (x, y) as fractions of the pictures' width and height: one or more, all on the
+                same part. The same click again says nothing more.
         """
         self._check(pictures, clicks)
         x = self.stem(
@@ -136,17 +137,17 @@ class ClickToPartNet(nn.Module):
                 f"pictures must be [B, 3, H, W] with H and W multiples of {stride}; these are "
                 f"{list(shape)}"
             )
-        if clicks.shape != (shape[0], 2):
+        if clicks.ndim != 3 or clicks.shape[::2] != (shape[0], 2) or not clicks.shape[1]:
             raise ValueError(
-                f"clicks of {shape[0]} pictures must be [{shape[0]}, 2]; these are "
-                f"{list(clicks.shape)}"
+                f"clicks of {shape[0]} pictures must be [{shape[0]}, K, 2], K one or more; these "
+                f"are {list(clicks.shape)}"
             )
 
 
 def spots(
-    pictures: Float[Tensor, "B 3 H W"], clicks: Float[Tensor, "B 2"], sizes: tuple[float, ...]
-) -> Float[Tensor, "B K H W"]:
-    """Gaussians around the clicks, 1 at their centres.
+    pictures: Float[Tensor, "B 3 H W"], clicks: Float[Tensor, "B K 2"], sizes: tuple[float, ...]
+) -> Float[Tensor, "B sizes H W"]:
+    """Gaussians around the clicks, 1 at their centres; where several reach, the nearest's.
 
     Args:
         pictures: whose size they have.
@@ -157,7 +158,8 @@ def spots(
     longer = max(height, width)
     x = (torch.arange(width, device=clicks.device) + 0.5) / longer
     y = (torch.arange(height, device=clicks.device) + 0.5) / longer
-    across = (x - clicks[:, :1] * width / longer).square()[:, None, None, :]
-    down = (y - clicks[:, 1:] * height / longer).square()[:, None, :, None]
+    across = (x - clicks[..., :1] * width / longer).square()[:, :, None, :]
+    down = (y - clicks[..., 1:] * height / longer).square()[:, :, :, None]
+    nearest = (across + down).amin(dim=1, keepdim=True)
     deviations = torch.tensor(sizes, device=clicks.device)[:, None, None]
-    return torch.exp(-(across + down) / (2 * deviations.square()))
+    return torch.exp(-nearest / (2 * deviations.square()))

@@ -30,8 +30,8 @@ def part_likelihood(
     layers: int,
 ) -> Float[Tensor, "N"]:
     """How likely Gaussians are to be of the part that drags start on: what the network says, asked
-    with each drag in each view that shows where it starts, of the pixels that they belong to; of
-    those of other views, where they show in these. NaN where no view tells.
+    in each view that shows where drags start, of the pixels that they belong to; of those of other
+    views, where they show in these. NaN where no view tells.
 
     Args:
         network: takes pictures of the views' size.
@@ -49,8 +49,7 @@ def part_likelihood(
         pixel, shown = _shown(starts, view, drawn, views)
         if views.present[0, view] and shown.any():
             clicks = (pixel[shown] + 0.5) / size
-            pictures = views.pictures[0, view].expand(len(clicks), -1, -1, -1)
-            of_pixels[view] = network(pictures, clicks).sigmoid().mean(dim=0)
+            of_pixels[view] = network(views.pictures[:, view], clicks[None])[0].sigmoid()
             asked[view] = len(clicks)
     own = _of_splats(of_pixels, len(before) // count, layers)
     said, weight = torch.zeros_like(own), torch.zeros_like(own)

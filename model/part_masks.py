@@ -110,7 +110,7 @@ class ClickToPart:
         inner = [int(n) * config.stride for n in cells]
         shown = F.interpolate(colours, inner, mode="bilinear", antialias=True)
         click = torch.tensor(start / size[::-1], dtype=torch.float32, device=device)
-        logits = self.network(shown, click[None])[:, None]
+        logits = self.network(shown, click[None, None])[:, None]
         logits = F.interpolate(logits, picture.shape[:2], mode="bilinear")[0, 0]
         # The background takes no part, whatever a blurred border says.
         mask: Bool[np.ndarray, "H W"] = (logits > 0).cpu().numpy() & (picture[..., 3] > 0)

@@ -217,15 +217,13 @@ class Predictor:
                 after = corrected(after, scene.correction)
             after, part = after[0], None
             if holds_together(self.rigid, len(placed)) and self._knows_splats:
-                given_ones = pulls(scene.before, scene.views, *np.moveaxis(placed / size, 1, 0))
+                layers = self.network.config.layers
+                first, last = np.moveaxis(placed / size, 1, 0)
+                given_ones = pulls(scene.before, scene.views, first, last, layers)
                 likely = None
                 if self.parts is not None:
                     likely = part_likelihood(
-                        self.parts,
-                        scene.before,
-                        scene.views,
-                        given_ones,
-                        self.network.config.layers,
+                        self.parts, scene.before, scene.views, given_ones, layers
                     )
                 after, part = held_together(scene.before, after, given_ones, likely)
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)

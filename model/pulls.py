@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datagen.cameras import project, unproject
 from model.rendering import render
+from model.splatter import first_splats
 from model.views import Views
 
 NEAREST = 0.1  # world units before the camera: what is nearer is not where a drag starts
@@ -23,6 +24,8 @@ EXACT = (0.1, 0.03, 0.01, 0.003, 0.001)  # .. of one of these shares of the pict
 # of a drag is missed by, ..
 VAGUE = 0.1  # .. for so much less of all this, for each drag, were ends an e-th as exact, ..
 DEPTH = 0.1  # .. and for one of these world units that a drag's start lies nearer, or farther
+TURNS = np.radians(np.arange(-170, 180, 20))  # that a hinge may have turned by, to look from ..
+LIKELY_TURNS = 2  # .. the likeliest of these
 SCREW = 0.005  # radians times world units along their axis: of hinges and sliders one is 0
 ALONG = 3  # times as badly as any other may a joint fit that goes along an axis of the world
 STEP = 1e-6  # of the differences that slopes are made of
@@ -51,8 +54,15 @@ class Pulls(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A change of `Errors`, how much farther away drags start, and what is missed at that."""
+    """A change of `Errors`, and how likely it is.
 
+    Attributes:
+        badness: the more, the less likely.
+        cost: what is missed at that.
+        change, farther: as in `Errors`, the latter of each drag.
+    """
+
+    badness: float
     cost: float
     change: Float[np.ndarray, "6"]
     farther: Float[np.ndarray, "D"]
@@ -63,22 +73,29 @@ def pulls(
     views: Views,
     start: Float[np.ndarray, "D 2"],
     end: Float[np.ndarray, "D 2"],
+    layers: int,
 ) -> Pulls:
-    """Drags of view 0, with the points that they start on: where Gaussians show the surface.
+    """Drags of view 0, with the points that they start on: half way between where the first splats
+    of their pixels are, which lie on the surface unless at its edge, and where all splats together
+    show it, which are in front of it or behind where it is thin.
 
     Args:
-        before: Gaussians before the drags.
+        before: Gaussians before the drags: of each view, of each layer, row by row.
         views: a batch of one.
         start, end: of drags, as fractions of the picture. Those that start on nothing are left out.
+        layers: of the Gaussians.
     """
-    size = views.pictures.shape[-1]
+    size, count = views.pictures.shape[-1], views.pictures.shape[1]
     seen = render(before[None], views.camera_to_world[:, :1], views.intrinsics[:, None], size, size)
     camera = views.camera_to_world[0, 0].double().cpu().numpy()
     lens = views.intrinsics[0].double().cpu().numpy()
     column, row = np.clip(np.floor(start * size).astype(int), 0, size - 1).T
-    depth = seen.depth[0, 0, 0].double().cpu().numpy()[row, column]
-    there = depth > NEAREST
-    point = unproject(size * start[there].astype(float), depth[there], camera, lens)
+    drawn = seen.depth[0, 0, 0].double().cpu().numpy()[row, column]
+    first = first_splats(before[None], count, layers, size)[0, 0].double().cpu().numpy()
+    own = (first[row, column] - camera[:3, 3]) @ camera[:3, 2]
+    there = drawn > NEAREST
+    depth = (drawn + np.clip(own - drawn, -DEPTH, DEPTH) / 2)[there]
+    point = unproject(size * start[there].astype(float), depth, camera, lens)
     return Pulls(point, size * end[there].astype(float), camera, lens, size)
 
 
@@ -88,16 +105,18 @@ def pulled_motion(
     there: Float[Tensor, "N 3"],
     weight: Float[Tensor, "N"],
     drags: Pulls,
-) -> Float[Tensor, "7"]:
-    """The motion of a hinge or a slider near this one that brings the points of drags to their
-    ends, and Gaussians, which together count as much as one, near to where they went. How far away
-    the drags' points are is known roughly, and found along with it. How exact their ends are is
-    not known: a hand's are not, and tell it by not going together. Joints of most things go along,
-    or about, an axis of the world in which they stand upright: one that does is taken unless it
-    fits far worse than any other.
+) -> tuple[Float[Tensor, "7"], Pulls]:
+    """The motion of a hinge or a slider that brings the points of drags to their ends, and
+    Gaussians, which together count as much as one, near to where they went; and the drags, with the
+    points that they start on then. How far away these are is known roughly, and found along with
+    the motion. How exact their ends are is not known: a hand's are not, and tell it by not going
+    together. Joints of most things go along, or about, an axis of the world in which they stand
+    upright: one that does is taken unless it fits far worse than any other. The network may
+    have taken what turned far to have turned the other way: hinges are looked for from other turns,
+    too.
 
     Args:
-        motion: as in `rigid_part.RigidPart`.
+        motion: a first guess, as in `rigid_part.RigidPart`.
         here, there: where Gaussians were, and went.
         weight: what each of them counts.
         drags: one or more.
@@ -108,22 +127,25 @@ def pulled_motion(
     w, *axis = motion.tolist()[:4]
     turn = Rotation.from_quat([*axis, w])
     shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
-    count = len(drags.point)
-    begin = Fit(math.inf, np.concatenate([turn.as_rotvec(), shift]), np.zeros(count))
-    fits: dict[float, Fit] = {}
-    for exact in EXACT:  # each from the one before, which is near
-        errors = _errors(x, y, centre, drags, exact)
-        begin = fits[exact] = _best(errors, begin, np.eye(6))
-    exact = min(EXACT, key=lambda exact: fits[exact].cost + VAGUE * count * math.log(exact))
-    errors, other = _errors(x, y, centre, drags, exact), fits[exact]
+    errors = {exact: _errors(x, y, centre, drags, exact) for exact in EXACT}
+    farther = np.zeros(len(drags.point))
+    guess = Fit(math.inf, math.inf, np.concatenate([turn.as_rotvec(), shift]), farther)
+    other = _likeliest(errors, guess, np.eye(6))
     turns, shifts = np.eye(6)[:, :3], np.eye(6)[:, 3:]
     hinges = [np.column_stack([turns[:, i], np.delete(shifts, i, axis=1)]) for i in range(3)]
     joints = [*hinges, *shifts.T[..., None]]
-    along = min((_best(errors, other, free) for free in joints), key=lambda fit: fit.cost)
-    found = (along if along.cost <= ALONG * other.cost else other).change
-    turn = Rotation.from_rotvec(found[:3])
+    along = [_likeliest(errors, other, free) for free in joints]
+    begins = _turned(errors[EXACT[0]], y.mean(axis=0) - centre, hinges, guess)
+    along += [_likeliest(errors, begin, hinge) for begin, hinge in begins]
+    best = min(along, key=lambda fit: fit.badness)
+    other = min(other, _likeliest(errors, best, np.eye(6)), key=lambda fit: fit.badness)
+    if best.badness - other.badness > (ALONG - 1) * other.cost:
+        best = other
+    turn = Rotation.from_rotvec(best.change[:3])
     *axis, w = turn.as_quat(canonical=True)
-    return here.new_tensor([w, *axis, *(centre + found[3:] - turn.apply(centre))])
+    found = here.new_tensor([w, *axis, *(centre + best.change[3:] - turn.apply(centre))])
+    points = drags.point + best.farther[:, None] * _steps_away(drags)
+    return found, drags._replace(point=points)
 
 
 def missed_share(motion: Float[Tensor, "7"], drags: Pulls) -> float:
@@ -154,8 +176,7 @@ def _errors(
     """How far from where they went Gaussians are, and drags from their ends, for one of this share
     of the picture; how far a motion is from a hinge's or a slider's; and the guesses themselves,
     which are to be small."""
-    rays = drags.point - drags.camera_to_world[:3, 3]
-    rays *= DEPTH / np.linalg.norm(rays, axis=1, keepdims=True)
+    steps = _steps_away(drags)
 
     def errors(
         change: Float[np.ndarray, "K 6"], farther: Float[np.ndarray, "K D"]
@@ -166,13 +187,51 @@ def _errors(
             return (points - centre) @ matrix + centre + change[:, None, 3:]
 
         rough = (moved(x) - y) / (ROUGH * math.sqrt(len(x)))
-        points = moved(drags.point + farther[:, :, None] * rays)
+        points = moved(drags.point + farther[:, :, None] * steps)
         pixels, _ = project(points, drags.camera_to_world, drags.intrinsics)
         ends = (pixels - drags.end) / drags.size / exact
         screw = (change[:, :3] * change[:, 3:]).sum(axis=1, keepdims=True) / SCREW
         return np.hstack([*(e.reshape(len(change), -1) for e in (rough, ends)), screw, farther])
 
     return errors
+
+
+def _steps_away(drags: Pulls) -> Float[np.ndarray, "D 3"]:
+    """From the camera through the points of drags, `DEPTH` long."""
+    rays = drags.point - drags.camera_to_world[:3, 3]
+    return rays * (DEPTH / np.linalg.norm(rays, axis=1, keepdims=True))
+
+
+def _turned(
+    errors: Errors,
+    shift: Float[np.ndarray, "3"],
+    hinges: list[Float[np.ndarray, "6 5"]],
+    guess: Fit,
+) -> list[tuple[Fit, Float[np.ndarray, "6 5"]]]:
+    """The likeliest turns of hinges that shift what they turn so, of each hinge's two ways the best
+    turn alone."""
+    found = []
+    for hinge in hinges:
+        axis = hinge[:, 0]
+        changes = TURNS[:, None] * axis
+        changes[:, 3:] = np.where(axis[:3], 0, shift)
+        missed = errors(changes, np.tile(guess.farther, (len(TURNS), 1)))
+        costs = np.sqrt(1 + missed**2).sum(axis=1)
+        for way in (TURNS > 0, TURNS < 0):
+            best = np.flatnonzero(way)[costs[way].argmin()]
+            found.append((guess._replace(badness=costs[best], change=changes[best]), hinge))
+    return sorted(found, key=lambda turned: turned[0].badness)[:LIKELY_TURNS]
+
+
+def _likeliest(errors: dict[float, Errors], begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
+    """The likeliest of fits that take ends to be the more exact, each looked for from the one
+    before, which is near."""
+    fits = []
+    for exact, missed in errors.items():
+        begin = _best(missed, begin, free)
+        unlikely = VAGUE * len(begin.farther) * math.log(exact)
+        fits.append(begin._replace(badness=begin.cost + unlikely))
+    return min(fits, key=lambda fit: fit.badness)
 
 
 def _best(errors: Errors, begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
@@ -193,4 +252,4 @@ def _best(errors: Errors, begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
         loss="soft_l1",
         max_nfev=60,
     )
-    return Fit(found.cost, free @ found.x[:columns], found.x[columns:])
+    return Fit(math.inf, found.cost, free @ found.x[:columns], found.x[columns:])

@@ -81,7 +81,7 @@ def find_rigid_part(
             return None
     weight = opaque * distance * (missed < distance)
     if drags is not None and len(drags.point) and float(weight.sum()) > 0:
-        motion = pulled_motion(motion, here, there, weight, drags)
+        motion, drags = pulled_motion(motion, here, there, weight, drags)
         if missed_share(motion, drags) > MISSED:
             return None
         missed = (_moved(here, motion) - there).norm(dim=-1)

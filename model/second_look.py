@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.rendering import Rendering, render
+from model.splatter import first_splats
 from model.views import NEAR, Views, projected
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def look(
         drawn_colours = views._replace(
             pictures=drawn.colour, present=torch.ones_like(views.present)
         ).network_input()[:, :, :3]
-        surface = _first_splats(gaussians, cameras.shape[1], layers, size)
+        surface = first_splats(gaussians, cameras.shape[1], layers, size)
         centre = cameras[:, :, None, None, :3, 3]
         ray = F.normalize(surface - centre, dim=-1)
         own_depth = projected(surface.flatten(2, 3), cameras, lenses)[1].view(drawn.depth.shape)
@@ -86,19 +87,6 @@ def look(
                 point = surface + offset * ray
                 told.append(_there(point, other, colours, drawn, views))
         return torch.cat(told, dim=2)
-
-
-def _first_splats(
-    gaussians: Float[Tensor, "B N 14"], views: int, layers: int, size: int
-) -> Float[Tensor, "B V S S 3"]:
-    """Where each pixel's first splat is, or lies between those of the pixels around."""
-    position = gaussians[..., :3].unflatten(1, (views, layers, -1))[:, :, 0]
-    side = round(position.shape[2] ** 0.5)
-    if side == size:
-        return position.unflatten(2, (size, size))
-    picture = position.flatten(0, 1).mT.unflatten(2, (side, side))
-    resized = F.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
-    return resized.permute(0, 2, 3, 1).unflatten(0, (-1, views))
 
 
 def _told(

@@ -140,6 +140,26 @@ def gaussians_of_splatter(
     return splatter.permute(0, 1, 3, 4, 2).flatten(1, 3)
 
 
+def first_splats(
+    gaussians: Float[Tensor, "B N 14"], views: int, layers: int, size: int
+) -> Float[Tensor, "B V S S 3"]:
+    """Where each pixel's first splat is, or lies between those of the pixels around.
+
+    Args:
+        gaussians: of each view, of each layer, row by row.
+        views: how many.
+        layers: of the Gaussians.
+        size: of the views' pictures.
+    """
+    position = gaussians[..., :3].unflatten(1, (views, layers, -1))[:, :, 0]
+    side = round(position.shape[2] ** 0.5)
+    if side == size:
+        return position.unflatten(2, (size, size))
+    picture = position.flatten(0, 1).mT.unflatten(2, (side, side))
+    resized = F.interpolate(picture, (size, size), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).unflatten(0, (-1, views))
+
+
 def moved_by(
     gaussians: Float[Tensor, "B N 14"], motion: Float[Tensor, "B 7"]
 ) -> Float[Tensor, "B N 14"]:

@@ -27,7 +27,7 @@ class SameColour(nn.Module):
 
     def forward(self, pictures: Tensor, clicks: Tensor) -> Tensor:
         self.clicks.append(clicks)
-        column, row = (clicks * SIZE).long().unbind(-1)
+        column, row = (clicks[:, 0] * SIZE).long().unbind(-1)
         colour = pictures[torch.arange(len(clicks)), :, row, column]
         same = (pictures - colour[:, :, None, None]).abs().amax(dim=1) < 0.1
         return torch.where(same, 10.0, -10.0)

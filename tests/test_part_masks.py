@@ -137,17 +137,21 @@ def test_the_network_is_small_enough_to_ship() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (32, 96), (128, 16)])
 def test_the_network_takes_any_multiple_of_its_stride(size: tuple[int, int]) -> None:
     network = ClickToPartNet(SMALL)
-    assert network(torch.rand(2, 3, *size), torch.rand(2, 2)).shape == (2, *size)
+    assert network(torch.rand(2, 3, *size), torch.rand(2, 1, 2)).shape == (2, *size)
     with pytest.raises(ValueError, match=r"multiples of 8; these are \[2, 3, 60, 64\]"):
-        network(torch.rand(2, 3, 60, 64), torch.rand(2, 2))
-    with pytest.raises(ValueError, match=r"must be \[2, 2\]; these are \[1, 2\]"):
-        network(torch.rand(2, 3, *size), torch.rand(1, 2))
+        network(torch.rand(2, 3, 60, 64), torch.rand(2, 1, 2))
+    for wrong in ((1, 1, 2), (2, 2), (2, 0, 2)):
+        with pytest.raises(ValueError, match=r"must be \[2, K, 2\], K one or more; these are"):
+            network(torch.rand(2, 3, *size), torch.rand(*wrong))
 
 
-def test_every_weight_counts_and_so_does_the_click() -> None:
+def test_every_weight_counts_and_so_does_each_click_once() -> None:
     network, picture = ClickToPartNet(SMALL), torch.rand(1, 3, 64, 64)
-    here, there = torch.tensor([[0.2, 0.3]]), torch.tensor([[0.8, 0.6]])
+    here, there = torch.tensor([[[0.2, 0.3]]]), torch.tensor([[[0.8, 0.6]]])
     assert not torch.allclose(network(picture, here), network(picture, there))
+    both = network(picture, torch.cat([here, there], dim=1))
+    assert not torch.allclose(both, network(picture, here))
+    assert torch.equal(both, network(picture, torch.cat([there, here, here], dim=1)))
     network(picture, here).square().sum().backward()
     assert not [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
@@ -158,7 +162,7 @@ def test_weights_and_configuration_are_read_as_written(tmp_path: Path) -> None:
     assert path.stat().st_size < 2.5 * sum(p.numel() for p in network.parameters()) + 10_000
     read = ClickToPartNet.from_pretrained(path)
     assert read.config == SMALL
-    picture, click = torch.rand(1, 3, 64, 64), torch.rand(1, 2)
+    picture, click = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 2)
     torch.testing.assert_close(read(picture, click), network(picture, click), atol=1e-2, rtol=0)
 
 
@@ -304,21 +308,21 @@ def test_samples_follow_from_seed_epoch_and_index(shard: Shard) -> None:
     for number in (3, 3 + len(one)):
         for a, b in zip(one[number], two[number], strict=True):
             assert torch.equal(a, b)
-    assert not torch.equal(one[3].click, one[3 + len(one)].click)
-    assert not torch.equal(one[3].click, ClickDataset(shards, 64, seed=1)[3].click)
+    assert not torch.equal(one[3].clicks, one[3 + len(one)].clicks)
+    assert not torch.equal(one[3].clicks, ClickDataset(shards, 64, seed=1)[3].clicks)
 
 
 @pytest.mark.parametrize("size", [64, 32])
-def test_a_click_lies_on_its_mask_however_it_is_augmented(shard: Shard, size: int) -> None:
-    always = ClickAugmentation(flip=1, crop=1)
+def test_clicks_lie_on_their_mask_however_it_is_augmented(shard: Shard, size: int) -> None:
+    always = ClickAugmentation(alone=0, flip=1, crop=1)
     for augmentation in (always, replace(always, flip=0), ClickAugmentation.none()):
         dataset = ClickDataset({"trained": shard}, size, augmentation)
         for number in range(24):
             sample = dataset[number]
             assert sample.picture.shape == (4, size, size) and sample.picture.dtype == torch.uint8
             assert sample.mask.shape == (size, size) and sample.mask.dtype == torch.bool
-            column, row = (sample.click * size).int().tolist()
-            assert sample.mask[row, column]
+            columns, rows = (sample.clicks * size).int().T
+            assert sample.mask[rows, columns].all()
             shown = sample.mask & (sample.picture[3] == 0)
             assert shown.sum() <= 0.2 * sample.mask.sum() + 2  # picture and mask fit together
 
@@ -328,8 +332,18 @@ def test_without_augmentation_samples_are_the_shards_own(shard: Shard) -> None:
     sample = dataset[OPEN]
     picture = shard.colour(OPEN, 0)
     np.testing.assert_array_equal(sample.picture.permute(1, 2, 0), picture)
-    truth = TrueMask(shard, OPEN)(picture, sample.click.numpy().astype(float) * 64)
+    truth = TrueMask(shard, OPEN)(picture, sample.clicks[0].numpy().astype(float) * 64)
     np.testing.assert_array_equal(sample.mask, truth)
+
+
+def test_clicks_are_one_or_several(shard: Shard) -> None:
+    def counts(alone: float) -> set[int]:
+        augmentation = replace(ClickAugmentation.none(), alone=alone)
+        dataset = ClickDataset({"trained": shard}, 64, augmentation)
+        return {len(dataset[n].clicks.unique(dim=0)) for n in range(40)}
+
+    assert counts(1) == {1}
+    assert counts(0.5) >= {1, 2, 5, 9} and max(counts(0)) <= 10
 
 
 def test_parts_are_clicked_on_and_what_stands_still_is_not(shard: Shard) -> None:

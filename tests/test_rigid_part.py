@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,6 @@ from torch import Tensor
 import model.pulls
 from datagen.cameras import project, rig
 from model.pulls import Pulls, pulls
-from model.rendering import render
 from model.rigid_part import (
     SURE,
     Rigid,
@@ -20,7 +21,7 @@ from model.rigid_part import (
     holds_together,
 )
 from model.splatter import moved_by
-from model.views import Views
+from tests.ball import RADIUS, SIZE, ball
 
 PART = 300
 MOTION = torch.tensor([0.8, 0.0, 0.6, 0.0, 0.4, 0.0, -0.2])  # of a hinge: nothing along its axis
@@ -168,26 +169,44 @@ def test_what_no_one_motion_does_is_no_part(before: Tensor) -> None:
     assert held_together(before, after, drags)[0] is after
 
 
+def test_a_part_that_turned_far_is_not_taken_to_have_turned_the_other_way(before: Tensor) -> None:
+    """Splats went half of the way to where a turn backwards by 150 degrees takes them; drags say
+    that it is forwards by 150."""
+    before[:PART, :3] *= 0.3
+    motion, wrong = (
+        torch.tensor([math.cos(half), 0.0, math.sin(half), 0.0, 0.3, 0.0, 0.4])
+        for half in (math.radians(75), math.radians(-75))
+    )
+    after = after_the_drag(before, 0.01, wrong)
+    after[:PART, :3] = torch.lerp(before[:PART, :3], after[:PART, :3], 0.5)
+    part = find_rigid_part(before, after, true_drags(before, motion, 10))
+    assert part is not None and torch.allclose(part.motion, motion, atol=0.02)
+
+
 @pytest.mark.parametrize(("rigid", "fewest"), [("auto", SURE), ("always", 1), ("never", None)])
 def test_so_many_drags_hold_together_what_they_move(rigid: Rigid, fewest: int | None) -> None:
     held = [drags for drags in range(SURE + 2) if holds_together(rigid, drags)]
     assert held == ([] if fewest is None else list(range(fewest, SURE + 2)))
 
 
-def test_drags_pull_at_the_surface_that_their_start_shows(before: Tensor) -> None:
-    cameras = torch.from_numpy(rig("ring").camera_to_world[[0, 3]]).float()[None]
-    lens = torch.from_numpy(rig("ring").intrinsics(64)).float()[None]
-    views = Views(torch.zeros(1, 2, 3, 64, 64), cameras, lens, torch.ones(1, 2, dtype=torch.bool))
-    before[:, :3] = before[:, :3] * 0.6 - 0.3
-    before[:, 4:7] = 0.03
+def test_drags_pull_half_way_between_a_pixels_own_splat_and_the_surface_drawn() -> None:
+    views, splats = ball()
     start = np.array([[0.5, 0.5], [0.02, 0.02]])  # the second is on nothing
-    found = pulls(before, views, start, start + 0.1)
-    assert len(found.point) == len(found.end) == 1
-    pixel, depth = project(found.point, found.camera_to_world, found.intrinsics)
-    np.testing.assert_allclose(pixel, [[32, 32]], atol=1e-6)
-    shown = render(before[None], cameras[:, :1], lens[:, None], 64, 64).depth[0, 0, 0, 32, 32]
-    assert depth[0] == pytest.approx(float(shown))
-    np.testing.assert_allclose(found.end, [[0.6 * 64, 0.6 * 64]])
+    exact = pulls(splats[0], views, start, start + 0.1, layers=1)
+    assert len(exact.point) == len(exact.end) == 1
+    assert np.linalg.norm(exact.point) == pytest.approx(RADIUS, abs=0.01)
+    pixel, depth = project(exact.point, exact.camera_to_world, exact.intrinsics)
+    np.testing.assert_allclose(pixel, [[SIZE / 2, SIZE / 2]], atol=1e-6)
+    np.testing.assert_allclose(exact.end, [[0.6 * SIZE, 0.6 * SIZE]])
+
+    own = (SIZE // 2) * SIZE + SIZE // 2  # of view 0, and of no weight in what is drawn
+    splats[0, own, :4] = splats.new_tensor([*(0.8 * exact.point[0]), 1e-4])
+    _, off = project(
+        pulls(splats[0], views, start, start + 0.1, layers=1).point,
+        exact.camera_to_world,
+        exact.intrinsics,
+    )
+    assert off[0] - depth[0] == pytest.approx(0.2 * RADIUS / 2, abs=0.01)
 
 
 def test_where_nothing_moves_there_is_no_part(before: Tensor) -> None:

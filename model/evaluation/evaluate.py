@@ -247,10 +247,11 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             correction = fit(before, views, setting.fit)
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
         if holds:
-            pulled = pulls(before[0], views, *(ends[:told] for ends in ends_of_drags))
+            layers = network.config.layers
+            first, last = (ends[:told] for ends in ends_of_drags)
+            pulled = pulls(before[0], views, first, last, layers)
             likely = None
             if setting.parts is not None:
-                layers = network.config.layers
                 likely = part_likelihood(setting.parts, before[0], views, pulled, layers)
             gaussians = held_together(before[0], gaussians[0], pulled, likely)[0][None]
     with timed("render", seconds, device):

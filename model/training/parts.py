@@ -39,6 +39,7 @@ NAME = "parts"
 IOU = Measure("iou", "IoU", "{:.3f} IoU")
 SMALLEST = 1e-3  # of the picture; of parts that show less, no one clicks on the rest
 BORDER = 0.25  # of a picture's side, added on every side before it is cropped
+MOST_CLICKS = 10  # on a part
 
 
 class Click(NamedTuple):
@@ -46,12 +47,13 @@ class Click(NamedTuple):
 
     Attributes:
         picture: sRGB, straight alpha.
-        click: (x, y) as fractions of the picture: a pixel's centre.
-        mask: the pixels of what moves with the clicked one.
+        clicks: (x, y) as fractions of the picture: centres of pixels of a part, of which some, or
+            all but the first, are the first one again.
+        mask: the pixels of what moves with the clicked ones.
     """
 
     picture: UInt8[Tensor, "*B 4 S S"]
-    click: Float[Tensor, "*B 2"]
+    clicks: Float[Tensor, "*B K 2"]
     mask: Bool[Tensor, "*B S S"]
 
     def to(self, device: torch.device) -> Click:
@@ -66,6 +68,7 @@ class ClickAugmentation:
     """How often and how strongly samples are changed.
 
     Attributes:
+        alone: probability that there is one click, and not up to `MOST_CLICKS`.
         flip: probability that left and right are exchanged.
         crop: probability that a square that holds the click is shown in place of the picture.
         sides: the shortest and longest side of that square, as a fraction of the picture's.
@@ -74,6 +77,7 @@ class ClickAugmentation:
         hue: of hue, in turns.
     """
 
+    alone: float = 0.5
     flip: float = 0.5
     crop: float = 0.8
     sides: tuple[float, float] = (0.6, 1.4)
@@ -82,11 +86,11 @@ class ClickAugmentation:
 
     @classmethod
     def none(cls) -> ClickAugmentation:
-        return cls(flip=0, crop=0, colour=0, hue=0)
+        return cls(alone=1, flip=0, crop=0, colour=0, hue=0)
 
 
 class ClickDataset(Samples[Click]):
-    """A state of an object each; its view, the part and the pixel clicked on are drawn.
+    """A state of an object each; its view, the part and the pixels clicked on are drawn.
 
     `dataset[n]` is sample `n % len(dataset)` as epoch `n // len(dataset)` has it. Parts are clicked
     on as often as the square root of their pixels says. Slivers, as of a drawer inside a cabinet,
@@ -132,40 +136,57 @@ class ClickDataset(Samples[Click]):
         rng = np.random.default_rng([self.seed, epoch, index])
         shard, state = self.items[index]
         self._close_all_but_the_last_used(shard)
-        view, column, row = self._click(shard, state, rng)
+        view, pixels = self._clicked(shard, state, rng)
+        row, column = pixels[0]
         picture, links = shard.colour(state, view), shard.link(state, view)
         part = int(part_of_links(shard.object)[links[row, column]])
         mask = np.isin(links, moved_links(shard, part))
         left, top, side = self._square(column, row, shard.resolution, rng)
         picture, mask = cropped(picture, mask, left, top, side, self.size)
-        click = np.array([column + 0.5 - left, row + 0.5 - top]) / side
-        mask[tuple((click[::-1] * self.size).astype(int))] = True  # small parts may fall in between
+        clicks = (pixels[:, ::-1] + 0.5 - [left, top]) / side
+        clicks[((clicks < 0) | (clicks >= 1)).any(axis=1)] = clicks[0]
+        columns, rows = (clicks * self.size).astype(int).T
+        mask[rows, columns] = True  # small parts may fall in between
         if rng.random() < self.augmentation.flip:
             picture, mask = picture[:, ::-1], mask[:, ::-1]
-            click[0] = 1 - click[0]
+            clicks[:, 0] = 1 - clicks[:, 0]
         return Click(
             torch.from_numpy(self._jittered(picture, rng).transpose(2, 0, 1).copy()),
-            torch.from_numpy(click).float(),
+            torch.from_numpy(clicks).float(),
             torch.from_numpy(mask.copy()),
         )
 
-    def _click(self, shard: Shard, state: int, rng: np.random.Generator) -> tuple[int, int, int]:
-        """A view that shows a part that moves, and the column and row of a pixel of it."""
+    def _clicked(
+        self, shard: Shard, state: int, rng: np.random.Generator
+    ) -> tuple[int, Int[np.ndarray, "{MOST_CLICKS} 2"]]:
+        """A view that shows a part that moves, and pixels (row, column) of it, of which several may
+        be the first again."""
         views = self.views or range(len(shard.camera_to_world))
         slivers: list[tuple[int, list[Int[np.ndarray, "N 2"]]]] = []
         for view in rng.permutation(list(views)).tolist():
             parts = clickable(shard, state, view)
             large = [p for p in parts if len(p) >= SMALLEST * shard.resolution**2]
             if large:
-                return view, *_pixel(large, rng)
+                return view, self._pixels(large, rng)
             slivers += [(view, parts)] if parts else []
         if slivers:
             view, parts = slivers[0]
-            return view, *_pixel(parts, rng)
+            return view, self._pixels(parts, rng)
         raise ValueError(
             f"{shard.path}: state {shard.states[state].name} shows no part that moves in view(s) "
             f"{', '.join(str(view) for view in views)}"
         )
+
+    def _pixels(
+        self, parts: list[Int[np.ndarray, "N 2"]], rng: np.random.Generator
+    ) -> Int[np.ndarray, "{MOST_CLICKS} 2"]:
+        """Pixels of one of these parts, each by its own."""
+        weight = np.sqrt([len(pixels) for pixels in parts])
+        chosen = parts[rng.choice(len(parts), p=weight / weight.sum())]
+        pixels = chosen[rng.integers(len(chosen), size=MOST_CLICKS)]
+        alone = rng.random() < self.augmentation.alone
+        pixels[1 if alone else rng.integers(2, MOST_CLICKS + 1) :] = pixels[0]
+        return pixels
 
     def _square(
         self, column: int, row: int, resolution: int, rng: np.random.Generator
@@ -193,14 +214,6 @@ class ClickDataset(Samples[Click]):
         change = colour_change(strength, hue, rng)
         rgb = picture[..., :3] @ change[:, :3].T + 255 * change[:, 3]
         return np.concatenate([rgb.clip(0, 255).astype(np.uint8), picture[..., 3:]], axis=-1)
-
-
-def _pixel(parts: list[Int[np.ndarray, "N 2"]], rng: np.random.Generator) -> tuple[int, int]:
-    """The column and row of a pixel of one of these parts."""
-    weight = np.sqrt([len(pixels) for pixels in parts])
-    chosen = parts[rng.choice(len(parts), p=weight / weight.sum())]
-    row, column = chosen[rng.integers(len(chosen))]
-    return int(column), int(row)
 
 
 def clickable(shard: Shard, state: int, view: int) -> list[Int[np.ndarray, "N 2"]]:
@@ -265,7 +278,7 @@ class ClickTask(Task[ClickToPartNet, Click, ClickOutcome]):
     def loss(self, forward: nn.Module, batch: Click, step: int) -> ClickOutcome:
         pictures, _ = on_white(batch.picture)
         with self.autocast():
-            logits = forward(pictures, batch.click)
+            logits = forward(pictures, batch.clicks)
         parts = {
             "cross_entropy": F.binary_cross_entropy_with_logits(logits, batch.mask.float()),
             "dice": dice_loss(logits, batch.mask),
@@ -277,7 +290,7 @@ class ClickTask(Task[ClickToPartNet, Click, ClickOutcome]):
 
     def pictures(self, outcome: ClickOutcome, batch: Click) -> dict[str, Tensor]:
         shown, _ = on_white(batch.picture)
-        place = spots(shown, batch.click, (0.02,))
+        place = spots(shown, batch.clicks, (0.02,))
         masks = {"prediction": outcome.logits.sigmoid(), "truth": batch.mask.float()}
         return {
             "source": shown * (1 - place),
