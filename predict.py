@@ -67,7 +67,8 @@ def run(config: PredictConfig) -> None:
         "device": str(predictor.device),
         "rig": predictor.rig.name,
         "drags": drags,
-        "parts": None if predictor.part_mask is None else str(config.sam or config.parts),
+        "parts": str(config.parts),
+        "spread_over": None if predictor.part_mask is None else str(config.sam or config.parts),
         "zero123plus": config.zero123plus,
     }
     done = write_gallery(config.out, dragged, size, config.video, settings)

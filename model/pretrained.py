@@ -31,8 +31,7 @@ class PredictorConfig:
     spread: Literal["part", "none"] | None = None
     """part: each drag is repeated all over the part that it starts on, as far and in the same
     direction, as published; none: drags are taken as they are. Default: part for published weights,
-    or where --parts or --sam says how; none for ours, which know better where the rest of a door
-    goes."""
+    or with --sam; none for ours, which know better where the rest of a door goes."""
     parts: Path = PARTS
     """Weights of the click-to-part network (train.py --stage parts), which finds that part, and has
     a say in what is held together."""
@@ -96,8 +95,7 @@ def _spreads(config: PredictorConfig, network: PartRM) -> bool:
     """Whether drags are repeated all over their parts."""
     if config.spread is not None:
         return config.spread == "part"
-    asked = config.sam is not None or config.parts != PARTS
-    return asked or network.config.drag_style == "published"
+    return config.sam is not None or network.config.drag_style == "published"
 
 
 def _other_views(config: PredictorConfig, device: torch.device) -> OtherViews | None:

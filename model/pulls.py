@@ -28,6 +28,7 @@ TURNS = np.radians(np.arange(-170, 180, 20))  # that a hinge may have turned by,
 LIKELY_TURNS = 2  # .. the likeliest of these
 SCREW = 0.005  # radians times world units along their axis: of hinges and sliders one is 0
 ALONG = 3  # times as badly as any other may a joint fit that goes along an axis of the world
+SETTLED = 1e-4  # a step that mends a smaller share of what is missed is the last
 STEP = 1e-6  # of the differences that slopes are made of
 
 Errors = Callable[[Float[np.ndarray, "K 6"], Float[np.ndarray, "K D"]], Float[np.ndarray, "K E"]]
@@ -54,18 +55,23 @@ class Pulls(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """A change of `Errors`, and how likely it is.
+    """A change of `Errors`, and how far away drags start.
 
     Attributes:
-        badness: the more, the less likely.
+        exact: share of the picture, of `EXACT`, that the ends of drags are taken to be off by.
         cost: what is missed at that.
         change, farther: as in `Errors`, the latter of each drag.
     """
 
-    badness: float
+    exact: float
     cost: float
     change: Float[np.ndarray, "6"]
     farther: Float[np.ndarray, "D"]
+
+    @property
+    def badness(self) -> float:
+        """The more, the less likely."""
+        return self.cost + VAGUE * len(self.farther) * math.log(self.exact)
 
 
 def pulls(
@@ -129,12 +135,12 @@ def pulled_motion(
     shift = turn.apply(centre) + motion[4:].cpu().numpy() - centre
     errors = {exact: _errors(x, y, centre, drags, exact) for exact in EXACT}
     farther = np.zeros(len(drags.point))
-    guess = Fit(math.inf, math.inf, np.concatenate([turn.as_rotvec(), shift]), farther)
+    guess = Fit(EXACT[0], math.inf, np.concatenate([turn.as_rotvec(), shift]), farther)
     other = _likeliest(errors, guess, np.eye(6))
     turns, shifts = np.eye(6)[:, :3], np.eye(6)[:, 3:]
     hinges = [np.column_stack([turns[:, i], np.delete(shifts, i, axis=1)]) for i in range(3)]
     joints = [*hinges, *shifts.T[..., None]]
-    along = [_likeliest(errors, other, free) for free in joints]
+    along = [_best(errors, other.exact, other, free) for free in joints]
     begins = _turned(errors[EXACT[0]], y.mean(axis=0) - centre, hinges, guess)
     along += [_likeliest(errors, begin, hinge) for begin, hinge in begins]
     best = min(along, key=lambda fit: fit.badness)
@@ -219,27 +225,27 @@ def _turned(
         costs = np.sqrt(1 + missed**2).sum(axis=1)
         for way in (TURNS > 0, TURNS < 0):
             best = np.flatnonzero(way)[costs[way].argmin()]
-            found.append((guess._replace(badness=costs[best], change=changes[best]), hinge))
-    return sorted(found, key=lambda turned: turned[0].badness)[:LIKELY_TURNS]
+            found.append((guess._replace(cost=costs[best], change=changes[best]), hinge))
+    return sorted(found, key=lambda turned: turned[0].cost)[:LIKELY_TURNS]
 
 
 def _likeliest(errors: dict[float, Errors], begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
     """The likeliest of fits that take ends to be the more exact, each looked for from the one
     before, which is near."""
     fits = []
-    for exact, missed in errors.items():
-        begin = _best(missed, begin, free)
-        unlikely = VAGUE * len(begin.farther) * math.log(exact)
-        fits.append(begin._replace(badness=begin.cost + unlikely))
+    for exact in errors:
+        fits.append(begin := _best(errors, exact, begin, free))
     return min(fits, key=lambda fit: fit.badness)
 
 
-def _best(errors: Errors, begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
+def _best(
+    errors: dict[float, Errors], exact: float, begin: Fit, free: Float[np.ndarray, "6 f"]
+) -> Fit:
     """What misses least of the changes that these columns span, looked for from another one on."""
     columns = free.shape[1]
 
     def missed(unknown: Float[np.ndarray, "K f_D"]) -> Float[np.ndarray, "K E"]:
-        return errors(unknown[:, :columns] @ free.T, unknown[:, columns:])
+        return errors[exact](unknown[:, :columns] @ free.T, unknown[:, columns:])
 
     def slopes(unknown: Float[np.ndarray, "f_D"]) -> Float[np.ndarray, "E f_D"]:
         here, *there = missed(np.vstack([unknown, unknown + STEP * np.eye(len(unknown))]))
@@ -250,6 +256,7 @@ def _best(errors: Errors, begin: Fit, free: Float[np.ndarray, "6 f"]) -> Fit:
         np.concatenate([free.T @ begin.change, begin.farther]),
         slopes,
         loss="soft_l1",
+        ftol=SETTLED,
         max_nfev=60,
     )
-    return Fit(math.inf, found.cost, free @ found.x[:columns], found.x[columns:])
+    return Fit(exact, found.cost, free @ found.x[:columns], found.x[columns:])

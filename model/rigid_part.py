@@ -67,9 +67,9 @@ def find_rigid_part(
         likely: how likely each is to be of the part, NaN where that is not known: what else is
             known of it (`part_gaussians`).
     """
-    here, there = before[:, :3].double(), after[:, :3].double()
-    distance = (there - here).norm(dim=-1)
-    opaque = before[:, 3].double() * (distance > STIRRED)
+    stirred = (after[:, :3] - before[:, :3]).norm(dim=-1) > STIRRED
+    here, there = before[stirred, :3].double(), after[stirred, :3].double()
+    distance, opaque = (there - here).norm(dim=-1), before[stirred, 3].double()
     if float(opaque.sum()) < FEWEST:
         return None
     weight = opaque * distance.square()
@@ -84,13 +84,25 @@ def find_rigid_part(
         motion, drags = pulled_motion(motion, here, there, weight, drags)
         if missed_share(motion, drags) > MISSED:
             return None
-        missed = (_moved(here, motion) - there).norm(dim=-1)
-    members = (missed < distance) & (distance > STIRRED)
-    if likely is not None:
-        way = (_moved(here, motion) - here).norm(dim=-1)
-        members &= ~(likely <= UNLIKELY)
-        members |= (likely > LIKELY) & (distance > OF_ITS_WAY * way)
+    members = _members(before[:, :3].double(), after[:, :3].double(), motion, likely)
     return RigidPart(motion.to(before.dtype), members)
+
+
+def _members(
+    here: Float[Tensor, "N 3"],
+    there: Float[Tensor, "N 3"],
+    motion: Float[Tensor, "7"],
+    likely: Float[Tensor, "N"] | None,
+) -> Bool[Tensor, "N"]:
+    """What a motion takes nearer to where it went than it was, and what else is known to be of the
+    part."""
+    distance, moved = (there - here).norm(dim=-1), _moved(here, motion)
+    members = ((moved - there).norm(dim=-1) < distance) & (distance > STIRRED)
+    if likely is None:
+        return members
+    way = (moved - here).norm(dim=-1)
+    members &= ~(likely <= UNLIKELY)
+    return members | ((likely > LIKELY) & (distance > OF_ITS_WAY * way))
 
 
 def held_together(

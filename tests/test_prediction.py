@@ -226,7 +226,7 @@ def test_drags_are_spread_for_published_weights_or_if_asked(
 
     assert not spreads(ours) and spreads(published)
     assert spreads(ours, spread="part") and not spreads(published, spread="none")
-    assert spreads(ours, parts=own_parts)
+    assert not spreads(ours, parts=own_parts)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
