@@ -83,7 +83,8 @@ def pulls(
 ) -> Pulls:
     """Drags of view 0, with the points that they start on: half way between where the first splats
     of their pixels are, which lie on the surface unless at its edge, and where all splats together
-    show it, which are in front of it or behind where it is thin.
+    show it, which are in front of it or behind where it is thin. A splat that is off by more than
+    `DEPTH` counts as off by as much.
 
     Args:
         before: Gaussians before the drags: of each view, of each layer, row by row.
