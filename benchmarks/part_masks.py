@@ -103,7 +103,8 @@ def clicks_on(shard: Shard, count: int) -> list[Click]:
     """An even choice of clicks on an object, the same in every run."""
     clicks = []
     for state in range(len(shard.states)):
-        for part, pixels in enumerate(clickable(shard, state, VIEW)):
+        shown = clickable(shard, shard.colour(state, VIEW), shard.link(state, VIEW))
+        for part, pixels in enumerate(shown):
             if len(pixels) >= SMALLEST * shard.resolution**2:
                 rng = np.random.default_rng([*shard.id.encode(), state, part])
                 start = pixels[rng.integers(len(pixels)), ::-1] + 0.5

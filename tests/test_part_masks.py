@@ -347,7 +347,8 @@ def test_clicks_are_one_or_several(shard: Shard) -> None:
 
 
 def test_parts_are_clicked_on_and_what_stands_still_is_not(shard: Shard) -> None:
-    links, pixels = shard.link(OPEN, 0), clickable(shard, OPEN, 0)
+    links = shard.link(OPEN, 0)
+    pixels = clickable(shard, shard.colour(OPEN, 0), links)
     found = [set(links[tuple(part.T)].tolist()) for part in pixels]
     assert found == [{DRAWER, KNOB}, {LID}]
 

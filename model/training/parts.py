@@ -136,9 +136,8 @@ class ClickDataset(Samples[Click]):
         rng = np.random.default_rng([self.seed, epoch, index])
         shard, state = self.items[index]
         self._close_all_but_the_last_used(shard)
-        view, pixels = self._clicked(shard, state, rng)
+        picture, links, pixels = self._clicked(shard, state, rng)
         row, column = pixels[0]
-        picture, links = shard.colour(state, view), shard.link(state, view)
         part = int(part_of_links(shard.object)[links[row, column]])
         mask = np.isin(links, moved_links(shard, part))
         left, top, side = self._square(column, row, shard.resolution, rng)
@@ -158,20 +157,24 @@ class ClickDataset(Samples[Click]):
 
     def _clicked(
         self, shard: Shard, state: int, rng: np.random.Generator
-    ) -> tuple[int, Int[np.ndarray, "{MOST_CLICKS} 2"]]:
-        """A view that shows a part that moves, and pixels (row, column) of it, of which several may
-        be the first again."""
+    ) -> tuple[
+        UInt8[np.ndarray, "H W 4"], Int[np.ndarray, "H W"], Int[np.ndarray, "{MOST_CLICKS} 2"]
+    ]:
+        """A view that shows a part that moves, as colours and links, and pixels (row, column) of
+        it, of which several may be the first again."""
         views = self.views or range(len(shard.camera_to_world))
-        slivers: list[tuple[int, list[Int[np.ndarray, "N 2"]]]] = []
+        sliver = None
         for view in rng.permutation(list(views)).tolist():
-            parts = clickable(shard, state, view)
+            picture, links = shard.colour(state, view), shard.link(state, view)
+            parts = clickable(shard, picture, links)
             large = [p for p in parts if len(p) >= SMALLEST * shard.resolution**2]
             if large:
-                return view, self._pixels(large, rng)
-            slivers += [(view, parts)] if parts else []
-        if slivers:
-            view, parts = slivers[0]
-            return view, self._pixels(parts, rng)
+                return picture, links, self._pixels(large, rng)
+            if parts and sliver is None:
+                sliver = picture, links, parts
+        if sliver is not None:
+            picture, links, parts = sliver
+            return picture, links, self._pixels(parts, rng)
         raise ValueError(
             f"{shard.path}: state {shard.states[state].name} shows no part that moves in view(s) "
             f"{', '.join(str(view) for view in views)}"
@@ -216,12 +219,14 @@ class ClickDataset(Samples[Click]):
         return np.concatenate([rgb.clip(0, 255).astype(np.uint8), picture[..., 3:]], axis=-1)
 
 
-def clickable(shard: Shard, state: int, view: int) -> list[Int[np.ndarray, "N 2"]]:
-    """The pixels (row, column) of each part that moves and that this view shows."""
-    links = shard.link(state, view)
+def clickable(
+    shard: Shard, picture: UInt8[np.ndarray, "H W 4"], links: Int[np.ndarray, "H W"]
+) -> list[Int[np.ndarray, "N 2"]]:
+    """The pixels (row, column) of each part that moves and that this view of a shard shows."""
     parts = np.append(part_of_links(shard.object), -1)[links]  # the background's link is -1
-    parts[shard.colour(state, view)[..., 3] == 0] = -1
-    return [np.argwhere(parts == part) for part in np.unique(parts) if part >= 0]
+    parts[picture[..., 3] == 0] = -1
+    there = np.flatnonzero(np.bincount(parts.ravel() + 1)[1:])
+    return [np.argwhere(parts == part) for part in there]
 
 
 def cropped(
