@@ -14,7 +14,7 @@ from model.click_to_part import ClickToPartNet
 from model.device import choose_device, placed
 from model.evaluation.cases import DragChoice, check_pictures, choose_cases
 from model.evaluation.config import EvalConfig
-from model.evaluation.evaluate import Setting, evaluate, rows_to_compare
+from model.evaluation.evaluate import Setting, evaluate, rows_to_compare, times_on_cpu
 from model.evaluation.pictures import choose_examples, contact_sheet, examples, write_turntables
 from model.evaluation.report import markdown, results, write_results
 from model.part_masks import load_part_mask
@@ -46,8 +46,9 @@ def run(config: EvalConfig) -> None:
     setting = Setting(config.resolution, device, config.fit, config.rigid, parts)
 
     measured = evaluate(cases, rows, setting, perceptual)
+    on_cpu = times_on_cpu(cases, rows, setting, config.cpu_samples) if config.cpu_samples else {}
     command = shlex.join(["python", *sys.argv])
-    found = results(command, config, setting, cases, rows, measured)
+    found = results(command, config, setting, cases, rows, measured, on_cpu)
     write_results(config.folder, found)
     print(markdown(found))
 

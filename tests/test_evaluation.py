@@ -369,6 +369,7 @@ def test_the_program_writes_tables_pictures_and_videos(
     weights = run / "appearance" / "weights.safetensors"
     options = ["--split", "all", "--pairs", 1, "--resolution", 32, "--vgg-weights", vgg]
     options += ["--sheet-samples", 1, "--video", "--device", "cpu", "--propagate", "mask"]
+    options += ["--cpu-samples", 1]
     assert evaluate(monkeypatch, weights, "--data", data, *options) == 0
     out = run / "appearance" / "eval"
     found = json.loads((out / "results.json").read_text())
@@ -390,8 +391,9 @@ def test_the_program_writes_tables_pictures_and_videos(
         assert row["categories"]["Cabinet"]["whole"] == row["whole"]
         timed = row["label"] != "copy the source"
         phases = ["read", "network", "render", "all"] if timed else []
-        assert list(row["seconds"]) == phases
-        assert all(seconds > 0 for seconds in row["seconds"].values())
+        for where in ("seconds", "seconds_on_cpu"):
+            assert list(row[where]) == phases
+            assert all(seconds > 0 for seconds in row[where].values())
 
     printed = capsys.readouterr().out
     command = shlex.split(found["command"])
@@ -400,6 +402,10 @@ def test_the_program_writes_tables_pictures_and_videos(
     assert lines[:5] == ["# Evaluation", "", "```sh", found["command"], "```"]
     assert (out / "results.md").read_text() in printed and "HED" not in printed
     assert f"{found['rows'][0]['changed']['psnr']:.2f}" in printed
+    on_cpu = found["rows"][1]["seconds_on_cpu"]
+    assert f"{on_cpu['all']:.2f}" in next(line for line in lines if "| mine/appearance" in line)
+    slow = next(line for line in lines if "mine/appearance, on the CPU" in line)
+    assert f"{1000 * on_cpu['network']:.1f}" in slow
     assert "held together" not in printed  # one drag is given
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 192 and sheet.height > 2 * 192

@@ -87,6 +87,9 @@ class EvalConfig:
     """Write turntables of the predicted Gaussians."""
     device: str | None = None
     """cuda, cpu, …. Default: CUDA where there is one."""
+    cpu_samples: int = 0
+    """So many samples, evenly chosen, are predicted on the CPU as well, for the time it takes
+    there; for where --device is another."""
     seed: int = 0
     """Decides which points are dragged."""
 
@@ -104,6 +107,8 @@ class EvalConfig:
         for option, number in {**least, "--drags": min(self.drags)}.items():
             if number < 1:
                 raise ValueError(f"{option} must be 1 or more")
+        if self.cpu_samples < 0:
+            raise ValueError(f"--cpu-samples {self.cpu_samples}: 0 or more")
         if self.propagate != "part" and self.sam is not None:
             raise ValueError("--sam finds parts for --propagate part: pass that, too")
         if self.lpips and self.resolution % 16:

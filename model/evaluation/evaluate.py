@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, product
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from model.evaluation.cases import (
     Case,
     DragChoice,
     Truth,
+    even_choice,
     read_drags,
     read_truth,
     read_views,
@@ -214,6 +216,32 @@ def evaluate(
                 bar.update()
             case.close()
     return measured
+
+
+@torch.no_grad()
+def times_on_cpu(
+    cases: Sequence[Case], rows: Sequence[Row], setting: Setting, count: int
+) -> dict[str, list[dict[Phase, float]]]:
+    """What so many of the cases, evenly chosen, take on the CPU: of each row that has a network, by
+    label, the seconds of every phase. One case is predicted beforehand, unmeasured."""
+    cpu = torch.device("cpu")
+    parts = setting.parts and copy.deepcopy(setting.parts).to(cpu)
+    setting = replace(setting, device=cpu, parts=parts)
+    seconds: dict[str, list[dict[Phase, float]]] = {}
+    chosen = even_choice(cases, count)
+    for row in rows:
+        if row.network is None:
+            continue
+        there = replace(row, network=copy.deepcopy(row.network).to(cpu))
+        times = []
+        for case in (chosen[0], *chosen):
+            times.append(
+                predict(there, case, read_truth(case, setting.resolution), setting).seconds
+            )
+        seconds[row.label] = times[1:]
+    for case in chosen:
+        case.close()
+    return seconds
 
 
 @torch.no_grad()

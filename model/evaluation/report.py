@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,10 +39,13 @@ COLUMNS = {
     "lpips_published": ("LPIPS, fed as published", "{:.4f}"),
     "lpips_hed": ("LPIPS (HED)", "{:.4f}"),
     "seconds": ("seconds", "{:.2f}"),
+    "seconds_on_cpu": ("seconds on the CPU", "{:.2f}"),
     "samples": ("samples", "{}"),
     "views": ("views", "{}"),
 }
+TIMES = ("seconds", "seconds_on_cpu")
 TITLES = {"whole": "Whole picture", "changed": "Changed region"}
+CPU = f"CPU ({platform.machine()})"
 NOTHING = "-"
 KNOWN, NEW = "PartDrag-4D's categories", "new categories"
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -55,17 +59,19 @@ def results(
     cases: Sequence[Case],
     rows: Sequence[Row],
     measured: Sequence[dict[str, Measured]],
+    on_cpu: Mapping[str, Sequence[dict[Phase, float]]],
 ) -> dict[str, Any]:
     """All that is known, ready for JSON: the command line, settings, data, versions, and each row's
     numbers, over all samples, by category and of each sample; and the published numbers, where they
-    are of such views. Times are in seconds."""
+    are of such views. Times are in seconds; those on the CPU are by label, as `times_on_cpu` has
+    them, and may be of no row."""
     data = _data(cases, config)
     return {
         "command": command,
         "settings": _settings(config),
         "data": data,
         "versions": _versions(setting.device),
-        "rows": [_row(row, cases, measured) for row in rows],
+        "rows": [_row(row, cases, measured, on_cpu.get(row.label, ())) for row in rows],
         "published": published(data["target_rig"], data["resolution"]),
         "samples": [_sample(c, m) for c, m in zip(cases, measured, strict=True)],
     }
@@ -98,10 +104,7 @@ def markdown(found: dict[str, Any]) -> str:
         if theirs and scope == "whole":
             parts.append(f"\\* {theirs['note']}")
     parts += ["## Time per sample, in milliseconds", _table(_time_lines(found["rows"]))]
-    parts.append(
-        f"Medians, at batch size 1, on {found['versions']['device']}. Read: the input pictures and "
-        "drags, from disk; render: all views."
-    )
+    parts.append(f"Medians, at batch size 1, on {_where(found)}. {_PHASES}")
     if len(found["data"]["categories"]) > 1:
         parts += ["## PSNR by category, whole picture / changed region"]
         parts.append(_table(_category_lines(found)))
@@ -116,10 +119,20 @@ _WHAT = {
     f"{REGION_THRESHOLD:g} in some channel; views with fewer than {FEWEST_PIXELS} of them are left "
     "out.",
 }
+_PHASES = "Read: the input pictures and drags, from disk; render: all views."
 _STAND_IN = (
     "LPIPS (HED) rests on HED's VGG-16, which stands in for ImageNet's: it is not comparable with "
     "published LPIPS."
 )
+
+
+def _where(found: dict[str, Any]) -> str:
+    """What times were measured on."""
+    device, versions = found["versions"]["device"], found["versions"]
+    if not any(row["seconds_on_cpu"] for row in found["rows"]):
+        return str(device)
+    cores = f"{versions['threads']} threads of a {CPU}"
+    return f"{device}, and, of {found['settings']['cpu_samples']} samples, on {cores}"
 
 
 def _settings(config: EvalConfig) -> dict[str, Any]:
@@ -157,7 +170,7 @@ def _versions(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{name: _version(name) for name in packages},
-        "device": torch.cuda.get_device_name(device) if cuda else f"CPU ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device) if cuda else CPU,
         "threads": str(torch.get_num_threads()),
         "precision": "bfloat16 autocast" if cuda else "float32",
     }
@@ -171,7 +184,10 @@ def _version(package: str) -> str:
 
 
 def _row(
-    row: Row, cases: Sequence[Case], measured: Sequence[dict[str, Measured]]
+    row: Row,
+    cases: Sequence[Case],
+    measured: Sequence[dict[str, Measured]],
+    on_cpu: Sequence[dict[Phase, float]],
 ) -> dict[str, Any]:
     own = [numbers[row.label] for numbers in measured]
     of_category: dict[str, list[Measured]] = {}
@@ -188,6 +204,7 @@ def _row(
         "drags": row.drags.count,
         **{scope: mean_of(own, scope) for scope in SCOPES},
         "seconds": _medians([numbers.seconds for numbers in own]),
+        "seconds_on_cpu": _medians(on_cpu),
         "categories": _means(of_category),
         "kinds": _means(of_kind),
     }
@@ -206,7 +223,7 @@ def _means(groups: dict[str, list[Measured]]) -> dict[str, dict[Scope, dict[str,
 
 def _medians(seconds: Sequence[dict[Phase, float]]) -> dict[str, float]:
     """Of each phase, and of all together; none where nothing was measured."""
-    if not seconds[0]:
+    if not any(seconds):
         return {}
     phases: dict[str, float] = {p: median(times[p] for times in seconds) for p in PHASES}
     return {**phases, "all": median(sum(times.values()) for times in seconds)}
@@ -261,7 +278,7 @@ def _introduction(found: dict[str, Any]) -> str:
 def _metric_lines(rows: list[dict[str, Any]], scope: str) -> list[list[str]]:
     of_rows = [row[scope] for row in rows]
     if scope == "whole":
-        times = ({"seconds": row["seconds"]["all"]} if row["seconds"] else {} for row in rows)
+        times = ({k: row[k]["all"] for k in TIMES if row.get(k)} for row in rows)
         of_rows = [numbers | time for numbers, time in zip(of_rows, times, strict=True)]
     known = [name for name in COLUMNS if any(name in numbers for numbers in of_rows)]
     lines = [["", *(COLUMNS[name][0] for name in known)]]
@@ -272,10 +289,11 @@ def _metric_lines(rows: list[dict[str, Any]], scope: str) -> list[list[str]]:
 
 def _time_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
     lines = [["", *PHASES, "all"]]
-    for row in rows:
-        if seconds := row["seconds"]:
+    for where, row in product(TIMES, rows):
+        if seconds := row[where]:
             numbers = (seconds[phase] for phase in (*PHASES, "all"))
-            lines.append([row["label"], *(f"{1000 * number:.1f}" for number in numbers)])
+            label = row["label"] + (", on the CPU" if where == "seconds_on_cpu" else "")
+            lines.append([label, *(f"{1000 * number:.1f}" for number in numbers)])
     return lines
 
 
