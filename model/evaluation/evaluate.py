@@ -232,7 +232,8 @@ def times_on_cpu(
     for row in rows:
         if row.network is None:
             continue
-        there = replace(row, network=copy.deepcopy(row.network).to(cpu))
+        network = copy.deepcopy(row.network).to(cpu, memory_format=torch.contiguous_format)
+        there = replace(row, network=network)
         times = []
         for case in (chosen[0], *chosen):
             times.append(
