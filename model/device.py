@@ -34,10 +34,10 @@ def choose_device(name: str | None) -> torch.device:
 def placed(network: ModuleT, device: torch.device) -> ModuleT:
     """A network on this device, its weights laid out as convolutions are fastest with there."""
     network.to(device)
-    if device.type == "cuda":
-        for weight in network.parameters():
-            if weight.ndim == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=layout)
     return network
 
 

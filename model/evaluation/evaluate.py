@@ -225,15 +225,14 @@ def times_on_cpu(
     """What so many of the cases, evenly chosen, take on the CPU: of each row that has a network, by
     label, the seconds of every phase. One case is predicted beforehand, unmeasured."""
     cpu = torch.device("cpu")
-    parts = setting.parts and copy.deepcopy(setting.parts).to(cpu)
+    parts = setting.parts and placed(copy.deepcopy(setting.parts), cpu)
     setting = replace(setting, device=cpu, parts=parts)
     seconds: dict[str, list[dict[Phase, float]]] = {}
     chosen = even_choice(cases, count)
     for row in rows:
         if row.network is None:
             continue
-        network = copy.deepcopy(row.network).to(cpu, memory_format=torch.contiguous_format)
-        there = replace(row, network=network)
+        there = replace(row, network=placed(copy.deepcopy(row.network), cpu))
         times = []
         for case in (chosen[0], *chosen):
             times.append(
