@@ -369,7 +369,7 @@ def test_the_program_writes_tables_pictures_and_videos(
     weights = run / "appearance" / "weights.safetensors"
     options = ["--split", "all", "--pairs", 1, "--resolution", 32, "--vgg-weights", vgg]
     options += ["--sheet-samples", 1, "--video", "--device", "cpu", "--propagate", "mask"]
-    options += ["--cpu-samples", 1]
+    options += ["--cpu-samples", 3]  # of the two that there are
     assert evaluate(monkeypatch, weights, "--data", data, *options) == 0
     out = run / "appearance" / "eval"
     found = json.loads((out / "results.json").read_text())
@@ -406,6 +406,7 @@ def test_the_program_writes_tables_pictures_and_videos(
     assert f"{on_cpu['all']:.2f}" in next(line for line in lines if "| mine/appearance" in line)
     slow = next(line for line in lines if "mine/appearance, on the CPU" in line)
     assert f"{1000 * on_cpu['network']:.1f}" in slow
+    assert "of 2 samples, on " in printed
     assert "held together" not in printed  # one drag is given
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 192 and sheet.height > 2 * 192
@@ -531,6 +532,7 @@ def test_new_categories_have_a_mean_of_their_own(
         (["--resolution", 64, "--drags", 5, 0], "--drags must be 1 or more"),
         (["--drags", 5, 1, 5], "--drags wants one number, or several different ones"),
         (["--sam", "sam.pth"], "pass that, too"),
+        (["--cpu-samples", "1", "--propagate", "part"], "leave one out"),
         (["--input-views", 1, 1], "--input-views wants one number, or several different ones"),
         (["--device", "abacus"], "--device abacus: no such device"),
         (["--data", "nowhere"], "nowhere: no shards there"),

@@ -109,6 +109,11 @@ class EvalConfig:
                 raise ValueError(f"{option} must be 1 or more")
         if self.cpu_samples < 0:
             raise ValueError(f"--cpu-samples {self.cpu_samples}: 0 or more")
+        if self.cpu_samples and self.propagate == "part":
+            raise ValueError(
+                "--cpu-samples: what finds parts for --propagate part stays on --device, so this "
+                "would be no CPU's time; leave one out"
+            )
         if self.propagate != "part" and self.sam is not None:
             raise ValueError("--sam finds parts for --propagate part: pass that, too")
         if self.lpips and self.resolution % 16:

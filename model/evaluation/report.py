@@ -132,7 +132,8 @@ def _where(found: dict[str, Any]) -> str:
     if not any(row["seconds_on_cpu"] for row in found["rows"]):
         return str(device)
     cores = f"{versions['threads']} threads of a {CPU}"
-    return f"{device}, and, of {found['settings']['cpu_samples']} samples, on {cores}"
+    samples = min(found["settings"]["cpu_samples"], found["data"]["samples"])
+    return f"{device}, and, of {samples} samples, on {cores}"
 
 
 def _settings(config: EvalConfig) -> dict[str, Any]:
