@@ -50,7 +50,7 @@ $(VENV)/.done: requirements.lock
 
 demo: setup
 	$(RUN) -m datagen build --preset standard --categories Microwave --out $(DEMO)/shards
-	$(RUN) -m model.demo --rigid always --data $(DEMO)/shards --out $(DEMO) $(ARGS)
+	$(RUN) -m model.demo --data $(DEMO)/shards --out $(DEMO) $(ARGS)
 
 dataset: setup
 	$(RUN) -m datagen build --preset $(PRESET) --out $(OUT) \

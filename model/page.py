@@ -33,7 +33,6 @@ from model.prediction import Dragged, Predictor, Scene
 from model.pretrained import PredictorConfig, load_predictor
 from model.program import program
 from model.propagation import DragError
-from model.rigid_part import SURE
 
 try:
     import viser
@@ -146,7 +145,7 @@ class Visit:
         self.several = gui.add_checkbox(
             "Several pulls",
             False,
-            hint=f"Pulls add up: the more of a part, the truer; from {SURE} on it is held together",
+            hint="Pulls add up: the more of a part, the truer",
         )
         self.several.on_update(lambda event: self._pull_last() if event.client else None)
         masks = self.page.predictor.part_mask is not None

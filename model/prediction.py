@@ -17,12 +17,11 @@ from model.capture import Forward
 from model.click_to_part import ClickToPartNet
 from model.device import timed
 from model.fitting import STEPS, Correction, corrected, fit
-from model.part_gaussians import part_likelihood
+from model.holding import Rigid, hold_together, holds_together
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
-from model.pulls import pulls
-from model.rigid_part import Rigid, RigidPart, held_together, holds_together
+from model.rigid_part import RigidPart
 from model.second_look import seen
 from model.video import turntable
 from model.views import Views, on_white
@@ -120,8 +119,9 @@ class Predictor:
             after.
         rigid: whether what moved is held together as a rigid body, which takes the points of the
             given drags to their ends (`rigid_part`): sharp, and the better the more drags are
-            given; auto: from five on. Of such splats alone, too.
-        parts: says what is of the part then (`part_gaussians`); without, the network alone does.
+            given; auto: where they seem to be of one part (`holding`). Of such splats alone, too.
+        parts: tells that, and what is of the part (`part_gaussians`); without, the network alone
+            does.
     """
 
     network: PartRM
@@ -216,16 +216,12 @@ class Predictor:
             if scene.correction is not None:
                 after = corrected(after, scene.correction)
             after, part = after[0], None
-            if holds_together(self.rigid, len(placed)) and self._knows_splats:
+            first, last = np.moveaxis(placed / size, 1, 0)
+            if self._knows_splats and holds_together(self.rigid, scene.views, first, self.parts):
                 layers = self.network.config.layers
-                first, last = np.moveaxis(placed / size, 1, 0)
-                given_ones = pulls(scene.before, scene.views, first, last, layers)
-                likely = None
-                if self.parts is not None:
-                    likely = part_likelihood(
-                        self.parts, scene.before, scene.views, given_ones, layers
-                    )
-                after, part = held_together(scene.before, after, given_ones, likely)
+                after, part = hold_together(
+                    scene.before, after, scene.views, first, last, layers, self.parts
+                )
         return Dragged(scene, after, np.stack([starts, ends], axis=1), seconds, part)
 
     def check(self, scene: Scene, drags: Sequence[Sequence[float]]) -> Float[np.ndarray, "D 2 2"]:

@@ -12,11 +12,11 @@ from datagen.cameras import RigName
 from model.click_to_part import ClickToPartNet
 from model.device import choose_device, placed
 from model.fitting import STEPS
+from model.holding import Rigid
 from model.part_masks import load_part_mask
 from model.partrm import PartRM
 from model.picture import Framing
 from model.prediction import OtherViews, Predictor
-from model.rigid_part import Rigid
 from model.weights import PARTRM, PARTS
 
 
@@ -48,8 +48,8 @@ class PredictorConfig:
     none. Of networks whose splats follow what they show, such as mini."""
     rigid: Rigid = "auto"
     """Hold what moved together, as one rigid body that takes the points of drags to their ends:
-    sharp, where the network is not sure and makes a blur. auto: where five drags or more are given,
-    all of one part, from which on it is closer to the truth, too. Of such networks alone, too."""
+    sharp, where the network is not sure and makes a blur. auto: where they seem to be of one part.
+    Of such networks alone, too."""
     rig: RigName | None = None
     """The cameras the network knows. Default: ring; for published weights partdrag4d."""
     frame: Framing = "auto"

@@ -8,8 +8,7 @@ drags say exactly what a blur says roughly: the motion takes their points to whe
 
 from __future__ import annotations
 
-import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +19,6 @@ from torch import Tensor
 from model.pulls import Pulls, missed_share, pulled_motion
 from model.splatter import moved_by, turned
 
-Rigid = Literal["auto", "always", "never"]
-
-SURE = 5  # drags from which on what is held together is closer to the truth than the blur
 STIRRED = 0.01  # world units: what goes less far stays
 CLOSE = 0.05  # world units: what misses its place by as much counts 1/e
 ROUNDS = 5
@@ -43,11 +39,6 @@ class RigidPart(NamedTuple):
 
     motion: Float[Tensor, "7"]
     members: Bool[Tensor, "N"]
-
-
-def holds_together(rigid: Rigid, drags: int) -> bool:
-    """Whether what moves is held together, where so many drags are given: never where none is."""
-    return drags >= {"auto": SURE, "always": 1, "never": math.inf}[rigid]
 
 
 def find_rigid_part(

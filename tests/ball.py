@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from datagen.cameras import rig
 from model.views import Views
@@ -42,3 +42,24 @@ def ball(off: float = 0.0, paint: Paint = waves) -> tuple[Views, Tensor]:
     pictures = colour.movedim(-1, 1)[None]
     present = torch.ones(1, len(cameras[0]), dtype=torch.bool)
     return Views(pictures, cameras, lens, present), splats.reshape(1, -1, 14)
+
+
+def two_halves(points: Tensor) -> Tensor:
+    """Red where y is positive, which is to be the part, and blue elsewhere."""
+    red, blue = torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9])
+    return torch.where(points[..., 1:2] > 0, red, blue)
+
+
+class SameColour(nn.Module):
+    """Takes for the part what has the colour of the pixel that was clicked on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clicks: list[Tensor] = []
+
+    def forward(self, pictures: Tensor, clicks: Tensor) -> Tensor:
+        self.clicks.append(clicks)
+        column, row = (clicks[:, 0] * SIZE).long().unbind(-1)
+        colour = pictures[torch.arange(len(clicks)), :, row, column]
+        same = (pictures - colour[:, :, None, None]).abs().amax(dim=1) < 0.1
+        return torch.where(same, 10.0, -10.0)

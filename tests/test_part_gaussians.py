@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.part_gaussians import part_likelihood
 from model.pulls import Pulls
 from model.views import Views
-from tests.ball import SIZE, ball
-
-
-def two_halves(points: Tensor) -> Tensor:
-    """Red where y is positive, which is to be the part, and blue elsewhere."""
-    red, blue = torch.tensor([0.9, 0.1, 0.1]), torch.tensor([0.1, 0.1, 0.9])
-    return torch.where(points[..., 1:2] > 0, red, blue)
-
-
-class SameColour(nn.Module):
-    """Takes for the part what has the colour of the pixel that was clicked on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clicks: list[Tensor] = []
-
-    def forward(self, pictures: Tensor, clicks: Tensor) -> Tensor:
-        self.clicks.append(clicks)
-        column, row = (clicks[:, 0] * SIZE).long().unbind(-1)
-        colour = pictures[torch.arange(len(clicks)), :, row, column]
-        same = (pictures - colour[:, :, None, None]).abs().amax(dim=1) < 0.1
-        return torch.where(same, 10.0, -10.0)
+from tests.ball import SIZE, SameColour, ball, two_halves
 
 
 def asked(views: Views, splats: Tensor, starts: Tensor) -> tuple[Tensor, SameColour]:

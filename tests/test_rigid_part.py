@@ -13,12 +13,9 @@ import model.pulls
 from datagen.cameras import project, rig
 from model.pulls import Pulls, pulls
 from model.rigid_part import (
-    SURE,
-    Rigid,
     RigidPart,
     find_rigid_part,
     held_together,
-    holds_together,
 )
 from model.splatter import moved_by
 from tests.ball import RADIUS, SIZE, ball
@@ -181,12 +178,6 @@ def test_a_part_that_turned_far_is_not_taken_to_have_turned_the_other_way(before
     after[:PART, :3] = torch.lerp(before[:PART, :3], after[:PART, :3], 0.5)
     part = find_rigid_part(before, after, true_drags(before, motion, 10))
     assert part is not None and torch.allclose(part.motion, motion, atol=0.02)
-
-
-@pytest.mark.parametrize(("rigid", "fewest"), [("auto", SURE), ("always", 1), ("never", None)])
-def test_so_many_drags_hold_together_what_they_move(rigid: Rigid, fewest: int | None) -> None:
-    held = [drags for drags in range(SURE + 2) if holds_together(rigid, drags)]
-    assert held == ([] if fewest is None else list(range(fewest, SURE + 2)))
 
 
 def test_drags_pull_half_way_between_a_pixels_own_splat_and_the_surface_drawn() -> None:

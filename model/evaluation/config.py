@@ -10,7 +10,7 @@ import tyro
 
 from model.evaluation.cases import Propagation
 from model.fitting import STEPS
-from model.rigid_part import Rigid
+from model.holding import Rigid
 from model.splits import Split
 from model.weights import PARTRM, PARTS
 
@@ -73,7 +73,7 @@ class EvalConfig:
     """Steps in which what a network makes of the pictures that it is shown is fitted to them; 0:
     none."""
     rigid: Rigid = "auto"
-    """Hold what moved together, as one rigid body; auto: where five drags or more are given."""
+    """Hold what moved together, as one rigid body; auto: where drags seem to be of one part."""
 
     lpips: bool = True
     """Measure LPIPS."""

@@ -28,13 +28,11 @@ from model.evaluation.cases import (
     read_views,
 )
 from model.fitting import corrected, fit
+from model.holding import Rigid, hold_together, holds_together
 from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
-from model.part_gaussians import part_likelihood
 from model.partrm import PartRM
 from model.perceptual import Perceptual
-from model.pulls import pulls
 from model.rendering import render
-from model.rigid_part import Rigid, held_together, holds_together
 from model.second_look import seen
 
 Scope = Literal["whole", "changed"]
@@ -78,8 +76,8 @@ class Setting:
         device: where they run.
         fit: steps of fitting Gaussians to the pictures shown, where splats follow what they show.
         rigid: whether what drags moved is held together, where splats follow what they show;
-            auto: where five of them or more are given.
-        parts: says what is of the part that is held together; without, the network alone does.
+            auto: where they seem to be of one part (`holding`).
+        parts: tells that, and what is of the part; without, the network alone does.
     """
 
     resolution: int
@@ -255,17 +253,20 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
         state = getattr(case, row.shown)
         views = read_views(case, state, network.config.input_size, row.input_views)
         views = views._replace(**{k: v.to(device) for k, v in views._asdict().items()})
-        drags, told = None, 0
+        drags = None
         if row.drags.count:
             ends_of_drags = read_drags(case, row.drags)
             start, end = (torch.from_numpy(ends).float()[None].to(device) for ends in ends_of_drags)
             given = torch.ones(start.shape[:-1], dtype=torch.bool, device=device)
             drags = network.drags_of_view_0(start, end, given, views.pictures.shape[1])
-            told = start.shape[1] if row.drags.propagate == "none" else 1
+            true_ones = None if row.drags.propagate == "none" else 1
+            starts, ends = (points[:true_ones] for points in ends_of_drags)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     with timed("network", seconds, device):
-        fits = setting.fit != 0 and network.config.follows
-        holds = holds_together(setting.rigid, told) and network.config.follows
+        follows = network.config.follows
+        fits = setting.fit != 0 and follows
+        holds = drags is not None and follows
+        holds = holds and holds_together(setting.rigid, views, starts, setting.parts)
         with autocast:
             images = seen(network, network.config, views)
             gaussians = before = network(images, drags)
@@ -276,12 +277,10 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
             before, gaussians = (corrected(g, correction) for g in (before, gaussians))
         if holds:
             layers = network.config.layers
-            first, last = (ends[:told] for ends in ends_of_drags)
-            pulled = pulls(before[0], views, first, last, layers)
-            likely = None
-            if setting.parts is not None:
-                likely = part_likelihood(setting.parts, before[0], views, pulled, layers)
-            gaussians = held_together(before[0], gaussians[0], pulled, likely)[0][None]
+            held, _ = hold_together(
+                before[0], gaussians[0], views, starts, ends, layers, setting.parts
+            )
+            gaussians = held[None]
     with timed("render", seconds, device):
         size = setting.resolution
         pictures = render(

@@ -30,7 +30,6 @@ from model.evaluation.evaluate import (
     mean_of,
 )
 from model.metrics import REGION_THRESHOLD
-from model.rigid_part import SURE, holds_together
 
 COLUMNS = {
     "psnr": ("PSNR", "{:.2f}"),
@@ -259,14 +258,12 @@ def _introduction(found: dict[str, Any]) -> str:
     rig = f"rig {rigs[0]}" if len(set(rigs)) == 1 else f"shown in rig {rigs[0]}, seen in {rigs[1]}"
     views, drags = (" or ".join(map(str, settings[name])) for name in ("input_views", "drags"))
     drags = f"up to {drags} drag(s)"
-    given = max(settings["drags"])
     if settings["propagate"] != "none":
-        given = 1
         whose = "the true mask of" if settings["propagate"] == "mask" else "what was found to be"
         drags += f", propagated from one over {whose} its part"
     held = ""
-    if holds_together(settings["rigid"], given):
-        movers = f"{SURE} drags or more move" if settings["rigid"] == "auto" else "moves"
+    if settings["rigid"] != "never":
+        movers = "drags of one part move" if settings["rigid"] == "auto" else "moves"
         held = f"; what {movers} is held together, where splats follow it"
     split = "all objects" if settings["split"] == "all" else f"split {settings['split']}"
     return (
