@@ -17,6 +17,7 @@ from torch import Tensor
 from model.click_to_part import ClickToPartNet
 from model.part_gaussians import part_likelihood
 from model.pulls import pulls
+from model.rendering import render
 from model.rigid_part import RigidPart, held_together
 from model.views import Views
 
@@ -77,8 +78,23 @@ def hold_together(
         layers: of the Gaussians.
         parts: says what is of the part; without, the Gaussians alone do.
     """
-    drags = pulls(before, views, starts, ends, layers)
+    drawn = drawn_depth(before, views)
+    drags = pulls(before, views, drawn, starts, ends, layers)
     likely = None
     if parts is not None:
-        likely = part_likelihood(parts, before, views, drags, layers)
+        likely = part_likelihood(parts, before, views, drawn, drags, layers)
     return held_together(before, after, drags, likely)
+
+
+def drawn_depth(gaussians: Float[Tensor, "N 14"], views: Views) -> Float[Tensor, "V S S"]:
+    """Expected depth of Gaussians in each view that is present, 0 where there is nothing.
+
+    Args:
+        gaussians: as in `splatter.gaussians_of_splatter`.
+        views: a batch of one.
+    """
+    size, present = views.pictures.shape[-1], views.present[0]
+    depth = gaussians.new_zeros(len(present), size, size)
+    cameras, lens = views.camera_to_world[:, present], views.intrinsics[:, None]
+    depth[present] = render(gaussians[None], cameras, lens, size, size).depth[0, :, 0]
+    return depth

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from model.click_to_part import ClickToPartNet
 from model.pulls import Pulls
-from model.rendering import Rendering, render
 from model.views import NEAR, Views, projected
 
 SHOWS = 0.05  # world units: a view whose surface is nearer to a point than this shows it
@@ -26,6 +25,7 @@ def part_likelihood(
     network: ClickToPartNet,
     before: Float[Tensor, "N 14"],
     views: Views,
+    drawn: Float[Tensor, "V S S"],
     drags: Pulls,
     layers: int,
 ) -> Float[Tensor, "N"]:
@@ -37,11 +37,11 @@ def part_likelihood(
         network: takes pictures of the views' size.
         before: Gaussians before the drags: of each view, of each layer, row by row.
         views: what they were made of; a batch of one.
+        drawn: their depth in each view that is present, 0 where there is nothing.
         drags: true ones, with the points that they start on.
         layers: of the Gaussians.
     """
     size, count = views.pictures.shape[-1], views.pictures.shape[1]
-    drawn = render(before[None], views.camera_to_world, views.intrinsics[:, None], size, size)
     starts = before.new_tensor(drags.point)
     of_pixels = before.new_full((count, size, size), torch.nan)
     asked = before.new_zeros(count)
@@ -62,15 +62,15 @@ def part_likelihood(
 
 
 def _shown(
-    points: Float[Tensor, "K 3"], view: int, drawn: Rendering, views: Views
+    points: Float[Tensor, "K 3"], view: int, drawn: Float[Tensor, "V S S"], views: Views
 ) -> tuple[Float[Tensor, "K 2"], Bool[Tensor, "K"]]:
     """The pixel (column, row) of each point in a view, and whether the surface there is near."""
     place, z = projected(points, views.camera_to_world[0, view], views.intrinsics[0])
     pixel = place.floor()
-    size = drawn.depth.shape[-1]
+    size = drawn.shape[-1]
     inside = (z > NEAR) & (pixel >= 0).all(dim=-1) & (pixel < size).all(dim=-1)
     i, j = pixel.clamp(0, size - 1).long().unbind(-1)
-    return pixel, inside & ((drawn.depth[0, view, 0][j, i] - z).abs() < SHOWS)
+    return pixel, inside & ((drawn[view, j, i] - z).abs() < SHOWS)
 
 
 def _of_splats(

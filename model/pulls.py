@@ -13,7 +13,6 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from datagen.cameras import project, unproject
-from model.rendering import render
 from model.splatter import first_splats
 from model.views import Views
 
@@ -77,6 +76,7 @@ class Fit(NamedTuple):
 def pulls(
     before: Float[Tensor, "N 14"],
     views: Views,
+    drawn: Float[Tensor, "V S S"],
     start: Float[np.ndarray, "D 2"],
     end: Float[np.ndarray, "D 2"],
     layers: int,
@@ -88,20 +88,20 @@ def pulls(
 
     Args:
         before: Gaussians before the drags: of each view, of each layer, row by row.
-        views: a batch of one.
+        views: what they were made of; a batch of one.
+        drawn: depth of all Gaussians in each view, 0 where there is nothing.
         start, end: of drags, as fractions of the picture. Those that start on nothing are left out.
         layers: of the Gaussians.
     """
     size, count = views.pictures.shape[-1], views.pictures.shape[1]
-    seen = render(before[None], views.camera_to_world[:, :1], views.intrinsics[:, None], size, size)
     camera = views.camera_to_world[0, 0].double().cpu().numpy()
     lens = views.intrinsics[0].double().cpu().numpy()
     column, row = np.clip(np.floor(start * size).astype(int), 0, size - 1).T
-    drawn = seen.depth[0, 0, 0].double().cpu().numpy()[row, column]
+    surface = drawn[0].double().cpu().numpy()[row, column]
     first = first_splats(before[None], count, layers, size)[0, 0].double().cpu().numpy()
     own = (first[row, column] - camera[:3, 3]) @ camera[:3, 2]
-    there = drawn > NEAREST
-    depth = (drawn + np.clip(own - drawn, -DEPTH, DEPTH) / 2)[there]
+    there = surface > NEAREST
+    depth = (surface + np.clip(own - surface, -DEPTH, DEPTH) / 2)[there]
     point = unproject(size * start[there].astype(float), depth, camera, lens)
     return Pulls(point, size * end[there].astype(float), camera, lens, size)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.holding import drawn_depth
 from model.part_gaussians import part_likelihood
 from model.pulls import Pulls
 from model.views import Views
@@ -18,7 +19,8 @@ def asked(views: Views, splats: Tensor, starts: Tensor) -> tuple[Tensor, SameCol
     points = starts.double().numpy()
     camera, lens = (t[0, ...].double().numpy() for t in (views.camera_to_world, views.intrinsics))
     drags = Pulls(points, np.zeros((len(points), 2)), camera[0], lens, SIZE)
-    likely = part_likelihood(network, splats[0], views, drags, layers=1)  # type: ignore[arg-type]
+    drawn = drawn_depth(splats[0], views)
+    likely = part_likelihood(network, splats[0], views, drawn, drags, layers=1)  # type: ignore[arg-type]
     return likely.reshape(4, SIZE, SIZE), network
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import model.pulls
 from datagen.cameras import project, rig
+from model.holding import drawn_depth
 from model.pulls import Pulls, pulls
 from model.rigid_part import (
     RigidPart,
@@ -183,7 +184,7 @@ def test_a_part_that_turned_far_is_not_taken_to_have_turned_the_other_way(before
 def test_drags_pull_half_way_between_a_pixels_own_splat_and_the_surface_drawn() -> None:
     views, splats = ball()
     start = np.array([[0.5, 0.5], [0.02, 0.02]])  # the second is on nothing
-    exact = pulls(splats[0], views, start, start + 0.1, layers=1)
+    exact = pulls(splats[0], views, drawn_depth(splats[0], views), start, start + 0.1, layers=1)
     assert len(exact.point) == len(exact.end) == 1
     assert np.linalg.norm(exact.point) == pytest.approx(RADIUS, abs=0.01)
     pixel, depth = project(exact.point, exact.camera_to_world, exact.intrinsics)
@@ -193,7 +194,7 @@ def test_drags_pull_half_way_between_a_pixels_own_splat_and_the_surface_drawn() 
     own = (SIZE // 2) * SIZE + SIZE // 2  # of view 0, and of no weight in what is drawn
     splats[0, own, :4] = splats.new_tensor([*(0.8 * exact.point[0]), 1e-4])
     _, off = project(
-        pulls(splats[0], views, start, start + 0.1, layers=1).point,
+        pulls(splats[0], views, drawn_depth(splats[0], views), start, start + 0.1, layers=1).point,
         exact.camera_to_world,
         exact.intrinsics,
     )
