@@ -18,16 +18,16 @@ from model.click_to_part import ClickToPartNet
 from model.part_gaussians import part_likelihood
 from model.pulls import pulls
 from model.rendering import render
-from model.rigid_part import RigidPart, held_together
+from model.rigid_part import RigidPart, moved_rigidly
 from model.views import Views
 
 Rigid = Literal["auto", "always", "never"]
 
 SURE = 5  # drags that tell by themselves whether they are of one part
-SAME = 0.5  # two starts are of one part if each is likely of the other's: the mean of both
+SAME = 0.5  # how likely each of two starts is of the other's part, the mean of both, if it is one
 
 
-def holds_together(
+def should_hold(
     rigid: Rigid, views: Views, starts: Float[np.ndarray, "D 2"], parts: ClickToPartNet | None
 ) -> bool:
     """Whether what drags move is held together; never where there are none.
@@ -50,7 +50,8 @@ def holds_together(
 def of_one_part(
     network: ClickToPartNet, picture: Float[Tensor, "1 3 S S"], starts: Float[np.ndarray, "D 2"]
 ) -> bool:
-    """Whether each two of these starts (x, y, as fractions of the picture) are of one part."""
+    """Whether these starts (x, y, as fractions of the picture) are of one part: each two of them,
+    and each of a part at all."""
     size, count = picture.shape[-1], len(starts)
     clicks = torch.from_numpy(starts).float().to(picture.device)
     likely = network(picture.expand(count, -1, -1, -1), clicks[:, None]).sigmoid()
@@ -83,7 +84,7 @@ def hold_together(
     likely = None
     if parts is not None:
         likely = part_likelihood(parts, before, views, drawn, drags, layers)
-    return held_together(before, after, drags, likely)
+    return moved_rigidly(before, after, drags, likely)
 
 
 def drawn_depth(gaussians: Float[Tensor, "N 14"], views: Views) -> Float[Tensor, "V S S"]:

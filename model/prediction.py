@@ -17,7 +17,7 @@ from model.capture import Forward
 from model.click_to_part import ClickToPartNet
 from model.device import timed
 from model.fitting import STEPS, Correction, corrected, fit
-from model.holding import Rigid, hold_together, holds_together
+from model.holding import Rigid, hold_together, should_hold
 from model.part_masks import PartMask
 from model.picture import FILL, Framing, ImageLike, Picture, read_picture
 from model.propagation import DragError, check_drag, propagate
@@ -217,7 +217,7 @@ class Predictor:
                 after = corrected(after, scene.correction)
             after, part = after[0], None
             first, last = np.moveaxis(placed / size, 1, 0)
-            if self._knows_splats and holds_together(self.rigid, scene.views, first, self.parts):
+            if self._knows_splats and should_hold(self.rigid, scene.views, first, self.parts):
                 layers = self.network.config.layers
                 after, part = hold_together(
                     scene.before, after, scene.views, first, last, layers, self.parts

@@ -96,7 +96,7 @@ def _members(
     return members | ((likely > LIKELY) & (distance > OF_ITS_WAY * way))
 
 
-def held_together(
+def moved_rigidly(
     before: Float[Tensor, "N 14"],
     after: Float[Tensor, "N 14"],
     drags: Pulls | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.holding import SURE, Rigid, holds_together
+from model.holding import SURE, Rigid, should_hold
 from tests.ball import SameColour, ball, two_halves
 
 RED, BLUE = (0.6, 0.45), (0.4, 0.5)  # of two parts
@@ -30,11 +30,11 @@ def test_what_drags_of_one_part_move_is_held_together(
 ) -> None:
     views, _ = ball(paint=two_halves)
     places = np.reshape(starts, (-1, 2))
-    assert holds_together(rigid, views, places, SameColour()) is held  # type: ignore[arg-type]
+    assert should_hold(rigid, views, places, SameColour()) is held  # type: ignore[arg-type]
 
 
 def test_a_few_drags_are_taken_to_be_of_several_parts_where_nothing_tells() -> None:
     views, _ = ball(paint=two_halves)
     drags = range(1, SURE + 1)
-    held = [holds_together("auto", views, np.full((d, 2), 0.5), None) for d in drags]
+    held = [should_hold("auto", views, np.full((d, 2), 0.5), None) for d in drags]
     assert held == [True, *(SURE - 2) * [False], True]

@@ -16,7 +16,7 @@ from model.pulls import Pulls, pulls
 from model.rigid_part import (
     RigidPart,
     find_rigid_part,
-    held_together,
+    moved_rigidly,
 )
 from model.splatter import moved_by
 from tests.ball import RADIUS, SIZE, ball
@@ -77,7 +77,7 @@ def test_what_moved_otherwise_does_not_spoil_it(before: Tensor) -> None:
 
 def test_a_part_held_together_is_as_it_was_seen_and_the_rest_as_predicted(before: Tensor) -> None:
     after = after_the_drag(before, 0.01)
-    sharp, part = held_together(before, after)
+    sharp, part = moved_rigidly(before, after)
     assert part is not None
     assert torch.equal(sharp[:, 4:7][part.members], before[:, 4:7][part.members])
     assert torch.equal(sharp[~part.members], after[~part.members])
@@ -164,7 +164,7 @@ def test_what_no_one_motion_does_is_no_part(before: Tensor) -> None:
     start, _ = project(drags.point, drags.camera_to_world, drags.intrinsics)
     drags.end[::2] = 2 * start[::2] - drags.end[::2]
     assert find_rigid_part(before, after, drags) is None
-    assert held_together(before, after, drags)[0] is after
+    assert moved_rigidly(before, after, drags)[0] is after
 
 
 def test_a_part_that_turned_far_is_not_taken_to_have_turned_the_other_way(before: Tensor) -> None:
@@ -204,4 +204,4 @@ def test_drags_pull_half_way_between_a_pixels_own_splat_and_the_surface_drawn() 
 def test_where_nothing_moves_there_is_no_part(before: Tensor) -> None:
     assert find_rigid_part(before, before.clone()) is None
     hardly = before + 1e-3
-    assert find_rigid_part(before, hardly) is None and held_together(before, hardly)[0] is hardly
+    assert find_rigid_part(before, hardly) is None and moved_rigidly(before, hardly)[0] is hardly

@@ -28,7 +28,7 @@ from model.evaluation.cases import (
     read_views,
 )
 from model.fitting import corrected, fit
-from model.holding import Rigid, hold_together, holds_together
+from model.holding import Rigid, hold_together, should_hold
 from model.metrics import decibels, psnr, region_mean, ssim_map, ssim_of_map
 from model.partrm import PartRM
 from model.perceptual import Perceptual
@@ -265,8 +265,11 @@ def predict(row: Row, case: Case, truth: Truth, setting: Setting) -> Prediction:
     with timed("network", seconds, device):
         follows = network.config.follows
         fits = setting.fit != 0 and follows
-        holds = drags is not None and follows
-        holds = holds and holds_together(setting.rigid, views, starts, setting.parts)
+        holds = (
+            drags is not None
+            and follows
+            and should_hold(setting.rigid, views, starts, setting.parts)
+        )
         with autocast:
             images = seen(network, network.config, views)
             gaussians = before = network(images, drags)
