@@ -32,7 +32,8 @@ class Args:
     """Train networks that lack something, and compare them.
 
     Attributes:
-        data: folder of shards.
+        data: folder of shards to train on.
+        held_out: folder of shards to be evaluated on; the same one, if none is given.
         teacher: weights of the reconstructor that all start from, and that stage motion learns of.
         out: folder of the runs and of the comparison.
         preset: the networks' shape.
@@ -44,6 +45,7 @@ class Args:
 
     data: Annotated[Path, tyro.conf.Positional]
     teacher: Path
+    held_out: Path | None = None
     out: Path = Path("runs/ablations")
     preset: str = "mini"
     steps: int = 900
@@ -136,7 +138,8 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         weights = list(pool.map(lambda arm: trained(arm, args, places), arms(args.preset)))
     command = [sys.executable, "eval.py", *map(str, weights), *shlex.split(args.evaluate)]
-    command += ["--data", str(args.data), "--teacher", str(args.teacher), "--out", str(args.out)]
+    data = args.held_out or args.data
+    command += ["--data", str(data), "--teacher", str(args.teacher), "--out", str(args.out)]
     subprocess.run(command, check=True)
 
 
